@@ -1,0 +1,70 @@
+"""Hounsfield: stored values to HU, and what is said of values that cannot be HU. Arrays of any axis order."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.types import Voxels
+
+AIR = -1024  # HU; what lies outside the field of view, and what NaN and infinite voxels are taken as
+OFFSET = 1024  # added by scanners and converters that store unsigned values
+TISSUE = (-150, 250)  # HU; fat to enhanced organs, a good part of any scan of a body
+TISSUE_SHARE = 0.05
+INT16 = np.iinfo(np.int16)
+
+
+def to_hounsfield(
+    raw: NDArray[np.generic], slope: float, intercept: float
+) -> tuple[Voxels, list[str]]:
+    """`raw * slope + intercept` as int16 where the result is whole, else float32, and one warning per oddity.
+
+    int16 without scaling is returned as it is, not copied. NaN and infinite voxels become air. Values that lie
+    1024 too high (an offset that was never taken off) are brought down; others that cannot be HU are left.
+    """
+    if raw.dtype.kind == "f" or not (slope.is_integer() and intercept.is_integer()):
+        voxels, warnings = _float_voxels(raw, slope, intercept)
+    else:
+        voxels, warnings = _integer_voxels(raw, int(slope), int(intercept))
+    return _without_offset(voxels, warnings)
+
+
+def _float_voxels(raw: NDArray[np.generic], slope: float, intercept: float) -> tuple[Voxels, list[str]]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        voxels = raw.astype(np.float32)
+        if slope != 1:
+            voxels *= np.float32(slope)
+        if intercept != 0:
+            voxels += np.float32(intercept)
+    odd = ~np.isfinite(voxels)
+    count = int(np.count_nonzero(odd))
+    if not count:
+        return voxels, []
+    voxels[odd] = AIR
+    return voxels, [f"{count} voxels are NaN or infinite; taken as air ({AIR} HU)"]
+
+
+def _integer_voxels(raw: NDArray[np.generic], slope: int, intercept: int) -> tuple[Voxels, list[str]]:
+    if raw.dtype == np.int16 and slope == 1 and intercept == 0:
+        return raw, []
+    ends = [int(raw.min()) * slope + intercept, int(raw.max()) * slope + intercept]
+    if min(ends) < INT16.min or max(ends) > INT16.max:
+        wide = raw.astype(np.float64) * slope + intercept
+        return wide.clip(INT16.min, INT16.max).astype(np.int16), [
+            f"values from {min(ends)} to {max(ends)} cannot be HU; cut to {INT16.min}..{INT16.max}"
+        ]
+    voxels = raw.astype(np.int32)  # holds every intermediate value: the result fits 16 bits
+    voxels *= slope
+    voxels += intercept
+    return voxels.astype(np.int16), []
+
+
+def _without_offset(voxels: Voxels, warnings: list[str]) -> tuple[Voxels, list[str]]:
+    """HU have air and fat below zero; where nothing is, the values are something else."""
+    low, high = float(voxels.min()), float(voxels.max())
+    if low < 0:
+        return voxels, warnings
+    tissue = np.count_nonzero((voxels >= OFFSET + TISSUE[0]) & (voxels <= OFFSET + TISSUE[1]))
+    if tissue >= TISSUE_SHARE * voxels.size and low < OFFSET + TISSUE[0]:
+        message = f"values from {low:g} to {high:g} look like HU + {OFFSET}; {OFFSET} taken off"
+        return voxels - voxels.dtype.type(OFFSET), [*warnings, message]
+    message = f"values from {low:g} to {high:g} cannot be HU (none below zero); processed as they are, check the mask"
+    return voxels, [*warnings, message]

@@ -1,0 +1,251 @@
+"""Read: a NIfTI file to a Scan, voxels (z, y, x) in HU with their own grid.
+
+The header goes through nibabel, which keeps it whole: the mask has to leave with the same sform, qform and codes, and
+ITK refuses headers that are common in practice (direction cosines that are not orthonormal). Orientation is a view,
+never a copy.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from app.errors import CaseError
+from app.grid import Box, Grid
+from app.hounsfield import to_hounsfield
+from app.types import Labels, Voxels
+
+Header = nib.Nifti1Header  # Nifti2Header is a subclass of it
+
+GZIP_MAGIC = b"\x1f\x8b"
+HEADER_SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+MAGICS = (b"n+1", b"n+2")
+ORTHONORMAL_TOLERANCE = 1e-4  # ITK's own limit on direction cosines is of this size
+SPACING_TOLERANCE = 0.01  # relative; writers round the affine and the voxel sizes differently
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How the file's axes lie in the body. axes: the file's axis behind z, y and x. flipped: it runs the other way."""
+
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    def to_body(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        """A view (z, y, x) of an array in the file's axis order."""
+        return np.transpose(array, self.axes)[self._flips]
+
+    def to_file(self, array: Labels) -> Labels:
+        """A view in the file's axis order of an array (z, y, x); the inverse of `to_body`."""
+        return np.transpose(array[self._flips], np.argsort(self.axes))
+
+    def box_in_file(self, box: Box, grid: Grid) -> list[list[int]]:
+        """`[[start, stop], ...]` of a box (z, y, x) in the file's own voxel indices, per axis of the file."""
+        spans: list[list[int]] = [[], [], []]
+        for axis, flip, start, stop, n in zip(
+            self.axes, self.flipped, box.start, box.stop, grid.shape, strict=True
+        ):
+            spans[axis] = [n - stop, n - start] if flip else [start, stop]
+        return spans
+
+    @property
+    def _flips(self) -> tuple[slice, slice, slice]:
+        z, y, x = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        return z, y, x
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """voxels: (z, y, x) HU, int16 or float32, a view on the file's order. header: the file's own, unchanged."""
+
+    path: Path
+    voxels: Voxels
+    grid: Grid
+    orientation: Orientation
+    header: Header
+    warnings: tuple[str, ...]
+
+
+def read(path: Path, *, memory_limit: int | None = None) -> Scan:
+    """The scan in a `.nii` or `.nii.gz` file.
+
+    Any orientation and spacing, integer, float and scaled voxels. What is odd but usable is said in `warnings`.
+    memory_limit: bytes that this process may use, where known; a scan that cannot fit is refused before it is loaded.
+
+    Raises CaseError, naming the file, for what cannot be segmented: not a NIfTI, truncated, not 3-D, bad spacing.
+    """
+    try:
+        with _open(path) as file:
+            header = _read_header(file, path)
+            shape = _check_header(header, path)
+            _check_memory(header, shape, path, memory_limit)
+            raw = _read_voxels(file, header, shape, path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CaseError(f"{path.name}: cannot be read: {_reason(error)}") from error
+    affine, warnings = _affine(header, path)
+    orientation, more = _orientation(affine, path)
+    voxels, yet_more = to_hounsfield(raw, *_scaling(header))
+    z, y, x = (float(np.linalg.norm(affine[:3, axis])) for axis in orientation.axes)
+    body = orientation.to_body(voxels)
+    nz, ny, nx = body.shape
+    return Scan(
+        path=path,
+        voxels=body,
+        grid=Grid((nz, ny, nx), (z, y, x)),
+        orientation=orientation,
+        header=header,
+        warnings=(*warnings, *more, *yet_more),
+    )
+
+
+def read_header(path: Path) -> Header:
+    """Only the header, unchecked: for a report about a scan that could not be read. Raises CaseError or OSError."""
+    with _open(path) as file:
+        return _read_header(file, path)
+
+
+def _open(path: Path) -> BinaryIO:
+    """A binary stream of the NIfTI itself; what is compressed is told by content, not by name."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == GZIP_MAGIC
+    if compressed:
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _read_header(file: BinaryIO, path: Path) -> Header:
+    start = file.read(4)
+    if len(start) < 4:
+        raise CaseError(f"{path.name}: the file holds {len(start)} bytes, not a NIfTI image")
+    sizes = {struct.unpack(f"{order}i", start)[0] for order in "<>"}
+    kind = next((HEADER_SIZES[size] for size in sizes if size in HEADER_SIZES), None)
+    if kind is None:
+        raise CaseError(f"{path.name}: not a NIfTI file (it does not begin with a NIfTI header)")
+    rest = file.read(kind.sizeof_hdr - 4)
+    if len(rest) < kind.sizeof_hdr - 4:
+        raise CaseError(f"{path.name}: truncated inside its header; copy or export it again")
+    return kind(start + rest, check=False)
+
+
+def _check_header(header: Header, path: Path) -> tuple[int, int, int]:
+    """The shape in the file's axis order (x, y, z as a rule). Raises CaseError for what is not a 3-D scan."""
+    if bytes(header["magic"])[:3] not in MAGICS:
+        raise CaseError(f"{path.name}: not a single-file NIfTI (.hdr/.img pairs: convert to .nii.gz first)")
+    rank = int(header["dim"][0])
+    if not 1 <= rank <= 7:
+        raise CaseError(f"{path.name}: damaged header, {rank} axes; export it again")
+    shape = tuple(int(n) for n in header["dim"][1 : rank + 1])
+    if rank != 3:
+        advice = "split the time points and pass them one by one" if rank > 3 else "pass the whole volume"
+        raise CaseError(f"{path.name}: {rank} axes {shape}, needs 3; {advice}")
+    if min(shape) < 1:
+        raise CaseError(f"{path.name}: no voxels, shape {shape}")
+    spacing = [float(s) for s in header["pixdim"][1:4]]
+    if not all(0 < s < math.inf for s in spacing):
+        raise CaseError(f"{path.name}: voxel spacing {_numbers(spacing)} mm, each must be above zero; fix the header")
+    try:
+        kind = header.get_data_dtype().kind
+    except HeaderDataError:
+        kind = "?"
+    if kind not in "iuf":
+        raise CaseError(f"{path.name}: data type code {int(header['datatype'])} is not one number per voxel")
+    nx, ny, nz = shape
+    return nx, ny, nz
+
+
+def _check_memory(header: Header, shape: tuple[int, ...], path: Path, limit: int | None) -> None:
+    """Refuse what the container's limit would kill: the voxels alone, and once more where they must be converted."""
+    size = math.prod(shape) * header.get_data_dtype().itemsize
+    converted = 0 if header.get_data_dtype() == np.int16 else math.prod(shape) * 4
+    if limit is not None and size + converted > limit:
+        raise CaseError(
+            f"{path.name}: {shape} voxels need {(size + converted) / 2**30:.1f} GB, "
+            f"more than the {limit / 2**30:.1f} GB allowed here; raise the memory limit"
+        )
+
+
+def _read_voxels(file: BinaryIO, header: Header, shape: tuple[int, ...], path: Path) -> NDArray[np.generic]:
+    """Stored values in the file's axis order (Fortran order), read straight into the array that holds them."""
+    offset = header.get_data_offset()
+    skip = offset - header.sizeof_hdr
+    if skip < 0 or len(file.read(skip)) < skip:
+        raise CaseError(f"{path.name}: damaged header, voxels said to start at byte {offset}; export it again")
+    needed = math.prod(shape) * header.get_data_dtype().itemsize
+    try:
+        flat = np.empty(needed, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise CaseError(f"{path.name}: {shape} voxels do not fit into memory") from error
+    view = memoryview(flat)
+    filled = 0
+    while filled < needed and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
+        filled += count
+    if filled < needed:
+        raise CaseError(f"{path.name}: truncated, {filled} of {needed} bytes of voxels; copy or export it again")
+    while file.read(1 << 20):  # to the end, where gzip checks its sum
+        pass
+    return flat.view(header.get_data_dtype()).reshape(shape, order="F")
+
+
+def _scaling(header: Header) -> tuple[float, float]:
+    """slope and intercept; (1, 0) where the header has none or nonsense."""
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError:
+        return 1.0, 0.0
+    return (1.0, 0.0) if slope is None else (float(slope), float(intercept or 0.0))
+
+
+def _affine(header: Header, path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    """Voxel indices of the file to mm (RAS+), from the sform, else the qform, else the voxel sizes alone."""
+    warnings = []
+    try:
+        affine = header.get_best_affine()
+    except (HeaderDataError, ValueError):
+        affine = header.get_base_affine()
+        warnings.append("the header's orientation cannot be read; axes taken as stored")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        affine = header.get_base_affine()
+        warnings.append("the header's affine is not finite or singular; axes taken as stored, with its voxel sizes")
+    if header["sform_code"] == 0 and header["qform_code"] == 0:
+        warnings.append("the header has no orientation (sform and qform codes 0); axes taken as stored")
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    sizes = np.asarray(header["pixdim"][1:4], np.float64)
+    if np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
+        warnings.append(
+            f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; the affine is used"
+        )
+    return affine, warnings
+
+
+def _orientation(affine: NDArray[np.float64], path: Path) -> tuple[Orientation, list[str]]:
+    """The body's axes nearest to the file's, and a warning where they are not at right angles."""
+    warnings = []
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.abs(cosines.T @ cosines - np.eye(3)).max() > ORTHONORMAL_TOLERANCE:
+        warnings.append("direction cosines are not orthonormal; axes processed as if at right angles, affine kept")
+    ras_axis, ras_sign = nib.io_orientation(affine).T
+    if not np.isfinite(ras_axis).all():
+        raise CaseError(f"{path.name}: the affine does not say which axis is which; fix the header")
+    file_axis = np.argsort(ras_axis)  # the file's axis along x, y, z of the body
+    x, y, z = (int(axis) for axis in file_axis)
+    # LPS: x must grow to the left and y to the back, against RAS; z grows to the head in both.
+    flipped = (bool(ras_sign[z] < 0), bool(ras_sign[y] > 0), bool(ras_sign[x] > 0))
+    return Orientation((z, y, x), flipped), warnings
+
+
+def _numbers(values: NDArray[np.float64] | list[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
+        return f"its gzip data are truncated or damaged ({error}); copy or export it again"
+    return getattr(error, "strerror", None) or str(error)

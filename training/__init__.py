@@ -1,0 +1,1 @@
+"""Training: recipes to bundles. Uses app's reading and preprocessing; app never imports it."""
