@@ -18,9 +18,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or not all(0 < s < math.inf for s in self.spacing):
-            raise ValueError(
-                f"a grid needs shape >= 1 and finite spacing > 0 mm, got {self.shape} and {self.spacing}"
-            )
+            raise ValueError(f"a grid needs shape >= 1 and finite spacing > 0 mm, got {self.shape} and {self.spacing}")
 
     @property
     def extent(self) -> Spacing:

@@ -12,9 +12,7 @@ TISSUE_SHARE = 0.05
 INT16 = np.iinfo(np.int16)
 
 
-def to_hounsfield(
-    raw: NDArray[np.generic], slope: float, intercept: float
-) -> tuple[Voxels, list[str]]:
+def to_hounsfield(raw: NDArray[np.generic], slope: float, intercept: float) -> tuple[Voxels, list[str]]:
     """`raw * slope + intercept` as int16 where the result is whole, else float32, and one warning per oddity.
 
     int16 without scaling is returned as it is, not copied. NaN and infinite voxels become air. Values that lie

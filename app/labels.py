@@ -15,3 +15,4 @@ ORGANS = (
     "duodenum",
     "left_kidney",
 )
+CLASSES = ("background", *ORGANS)

@@ -5,16 +5,17 @@ ITK refuses headers that are common in practice (direction cosines that are not 
 never a copy.
 """
 
-import gzip
 import math
 import struct
-import zlib
 from dataclasses import dataclass
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
+from isal.isal_zlib import IsalError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -50,9 +51,7 @@ class Orientation:
     def box_in_file(self, box: Box, grid: Grid) -> list[list[int]]:
         """`[[start, stop], ...]` of a box (z, y, x) in the file's own voxel indices, per axis of the file."""
         spans: list[list[int]] = [[], [], []]
-        for axis, flip, start, stop, n in zip(
-            self.axes, self.flipped, box.start, box.stop, grid.shape, strict=True
-        ):
+        for axis, flip, start, stop, n in zip(self.axes, self.flipped, box.start, box.stop, grid.shape, strict=True):
             spans[axis] = [n - stop, n - start] if flip else [start, stop]
         return spans
 
@@ -88,7 +87,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
             shape = _check_header(header, path)
             _check_memory(header, shape, path, memory_limit)
             raw = _read_voxels(file, header, shape, path)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
         raise CaseError(f"{path.name}: cannot be read: {_reason(error)}") from error
     affine, warnings = _affine(header, path)
     orientation, more = _orientation(affine, path)
@@ -117,7 +116,7 @@ def _open(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         compressed = file.read(2) == GZIP_MAGIC
     if compressed:
-        return cast(BinaryIO, gzip.open(path, "rb"))
+        return cast(BinaryIO, igzip.open(path, "rb"))
     return path.open("rb")
 
 
@@ -125,14 +124,15 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
     start = file.read(4)
     if len(start) < 4:
         raise CaseError(f"{path.name}: the file holds {len(start)} bytes, not a NIfTI image")
-    sizes = {struct.unpack(f"{order}i", start)[0] for order in "<>"}
-    kind = next((HEADER_SIZES[size] for size in sizes if size in HEADER_SIZES), None)
-    if kind is None:
+    sizes = {order: struct.unpack(f"{order}i", start)[0] for order in "<>"}
+    order = next((order for order, size in sizes.items() if size in HEADER_SIZES), None)
+    if order is None:
         raise CaseError(f"{path.name}: not a NIfTI file (it does not begin with a NIfTI header)")
+    kind = HEADER_SIZES[sizes[order]]
     rest = file.read(kind.sizeof_hdr - 4)
     if len(rest) < kind.sizeof_hdr - 4:
         raise CaseError(f"{path.name}: truncated inside its header; copy or export it again")
-    return kind(start + rest, check=False)
+    return kind(start + rest, order, check=False)  # type: ignore[no-untyped-call]
 
 
 def _check_header(header: Header, path: Path) -> tuple[int, int, int]:
@@ -153,7 +153,7 @@ def _check_header(header: Header, path: Path) -> tuple[int, int, int]:
         raise CaseError(f"{path.name}: voxel spacing {_numbers(spacing)} mm, each must be above zero; fix the header")
     try:
         kind = header.get_data_dtype().kind
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
         kind = "?"
     if kind not in "iuf":
         raise CaseError(f"{path.name}: data type code {int(header['datatype'])} is not one number per voxel")
@@ -183,7 +183,7 @@ def _read_voxels(file: BinaryIO, header: Header, shape: tuple[int, ...], path: P
         flat = np.empty(needed, np.uint8)
     except (MemoryError, ValueError) as error:
         raise CaseError(f"{path.name}: {shape} voxels do not fit into memory") from error
-    view = memoryview(flat)
+    view = memoryview(flat.data)
     filled = 0
     while filled < needed and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
         filled += count
@@ -191,7 +191,8 @@ def _read_voxels(file: BinaryIO, header: Header, shape: tuple[int, ...], path: P
         raise CaseError(f"{path.name}: truncated, {filled} of {needed} bytes of voxels; copy or export it again")
     while file.read(1 << 20):  # to the end, where gzip checks its sum
         pass
-    return flat.view(header.get_data_dtype()).reshape(shape, order="F")
+    stored: NDArray[np.generic] = flat.view(header.get_data_dtype()).reshape(shape, order="F")
+    return stored
 
 
 def _scaling(header: Header) -> tuple[float, float]:
@@ -246,6 +247,6 @@ def _numbers(values: NDArray[np.float64] | list[float]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, EOFError | zlib.error | gzip.BadGzipFile):
+    if isinstance(error, EOFError | IsalError | BadGzipFile):
         return f"its gzip data are truncated or damaged ({error}); copy or export it again"
     return getattr(error, "strerror", None) or str(error)

@@ -15,8 +15,8 @@ def resample(voxels: Voxels, source: Grid, target: Grid) -> Volume:
     """Intensities of `voxels` (z, y, x; only read) at the centres of `target`: float32 (z, y, x).
 
     Both grids cover the same extent. Where the target is coarser by a whole factor or more, blocks of that many
-    voxels are averaged first, so that a finer scan is a less noisy one and not a differently noisy one; the rest is
-    trilinear. Beyond the outermost centres the edge value holds.
+    voxels are averaged first (to whole HU where the voxels are whole), so that a finer scan is a less noisy one and
+    not a differently noisy one; the rest is trilinear. Beyond the outermost centres the edge value holds.
 
     Raises ValueError if `voxels` does not have the shape of `source`.
     """
@@ -50,7 +50,6 @@ def _image(voxels: Voxels, grid: Grid) -> sitk.Image:
 def _block(source: Grid, target: Grid) -> Shape:
     """Source voxels per target voxel, per axis, rounded down. The tolerance keeps 2.0 / 1.0 at two."""
     z, y, x = (
-        min(n, max(1, int(t / s + 1e-6)))
-        for n, s, t in zip(source.shape, source.spacing, target.spacing, strict=True)
+        min(n, max(1, int(t / s + 1e-6))) for n, s, t in zip(source.shape, source.spacing, target.spacing, strict=True)
     )
     return z, y, x

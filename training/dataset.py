@@ -59,7 +59,7 @@ def drawing_weights(volumes: list[Volume]) -> np.ndarray:
     """Probability of each volume: 1 / sqrt(volumes of its patient), so that a patient's phases do not crowd out."""
     count = Counter(volume.patient for volume in volumes)
     weights = np.array([count[volume.patient] ** -0.5 for volume in volumes])
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _load_volume(path: Path, name: str, patient: str, spacing: Spacing, rng: np.random.Generator) -> Volume:

@@ -72,6 +72,8 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
+    """AdamW; average_decay: of the moving average of the weights, which is what ships."""
+
     weight_decay: float
     warm_up_steps: int
     gradient_norm: float
@@ -98,6 +100,8 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
+    """Every choice of a run; held_out_patients are not trained on."""
+
     path: Path
     name: str
     role: str

@@ -164,7 +164,7 @@ class Run:
         with torch.autocast(self.device.type, torch.bfloat16):
             levels = self.network.levels(images)
         loss = segmentation_loss(levels, labels, self.recipe.loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_norm)
         self.optimiser.step()
         self.averaged.update_parameters(self.network)
@@ -172,6 +172,7 @@ class Run:
 
 
 def main() -> None:
+    """Parses the arguments and trains, from where the run stands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of NAME_0000.nii.gz and NAME.nii.gz")

@@ -1,0 +1,60 @@
+"""Cases: which scans an input names, and what their masks are called."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import SetupError
+
+ENDINGS = (".nii.gz", ".nii")
+CHANNEL = "_0000"  # the challenge's mark of a scan, not part of the case's name
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scan to do. clash: why it cannot be, if another input would have the same mask or it would overwrite one."""
+
+    name: str
+    source: Path
+    target: Path
+    clash: str | None = None
+
+
+def find_cases(inputs: Path, outputs: Path) -> list[Case]:
+    """The scans in a folder (not in folders below it) or the one file, by name; `X_0000.nii.gz` gives `X.nii.gz`.
+
+    Raises SetupError if there is none or the folder cannot be read.
+    """
+    try:
+        paths = [inputs] if inputs.is_file() else sorted(path for path in inputs.iterdir() if _is_scan(path))
+    except OSError as error:
+        raise SetupError(
+            f"{inputs}: cannot be read: {error.strerror}; give a folder of NIfTI files or one file"
+        ) from error
+    if not paths or not _is_scan(paths[0]):
+        raise SetupError(f"{inputs}: no .nii or .nii.gz file here")
+    targets = {path: outputs / f"{case_name(path)}.nii.gz" for path in paths}
+    count = Counter(targets.values())
+    return [
+        Case(case_name(path), path, target, _clash(path, target, targets, count[target]))
+        for path, target in targets.items()
+    ]
+
+
+def case_name(path: Path) -> str:
+    """`X` of `X_0000.nii.gz`, `X.nii.gz` and `X.nii`."""
+    stem = path.name[: -len(next(end for end in ENDINGS if path.name.endswith(end)))]
+    return stem.removesuffix(CHANNEL) or stem
+
+
+def _is_scan(path: Path) -> bool:
+    return path.name.endswith(ENDINGS) and not path.name.startswith(".") and not path.is_dir()
+
+
+def _clash(path: Path, target: Path, targets: dict[Path, Path], count: int) -> str | None:
+    if count > 1:
+        others = ", ".join(p.name for p, t in targets.items() if t == target and p != path)
+        return f"{path.name}: {others} would have the same mask {target.name}; rename one"
+    if any(target.exists() and target.samefile(source) for source in targets if source.exists()):
+        return f"{path.name}: its mask {target.name} would overwrite an input; choose another output folder"
+    return None

@@ -1,0 +1,33 @@
+"""Clean: small components off a label map, on the fine grid (papers 001, 003). Arrays (z, y, x)."""
+
+import cc3d
+import numpy as np
+
+from app.types import Labels, Scores
+
+
+def drop_small(labels: Labels, *, min_share: float) -> Labels:
+    """`labels` without the parts of an organ smaller than `min_share` of that organ's largest part (26 neighbours).
+
+    A new uint8 array; `min_share` 1 keeps the largest part of each organ (and its equals), 0 keeps all.
+    """
+    parts, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    organ = np.zeros(count + 1, np.uint8)
+    organ[parts.ravel()] = labels.ravel()
+    largest = np.zeros(256, np.int64)
+    np.maximum.at(largest, organ, sizes)
+    kept = sizes >= min_share * largest[organ]
+    return np.where(kept, organ, 0).astype(np.uint8)[parts]
+
+
+def demote(scores: Scores, labels: Labels, cleaned: Labels) -> None:
+    """In place: where `cleaned` says background and `labels` an organ, that organ and background swap their scores.
+
+    So the scores' winners are `cleaned`, and a part that was dropped stays dropped when scores are interpolated.
+    """
+    z, y, x = np.nonzero(labels != cleaned)
+    organ = labels[z, y, x]
+    winning = scores[organ, z, y, x]
+    scores[organ, z, y, x] = scores[0, z, y, x]
+    scores[0, z, y, x] = winning

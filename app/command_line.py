@@ -1,0 +1,189 @@
+"""Command line: parses arguments, walks the cases, prints and reports. No step of a case is done here."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from app import __version__, resources
+from app.cases import Case, find_cases
+from app.errors import CaseError, SetupError
+from app.pipeline import Models, Outcome, load_models, run_case
+from app.progress import Progress
+from app.read import read_header
+from app.report import DONE, FAILED, SKIPPED, Line
+from app.system import System, load_system, system_names
+
+ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
+
+EPILOG = """\
+examples:
+  python -m app --inputs scans --outputs masks
+  python -m app --inputs scan_0000.nii.gz --outputs masks --report masks/report.jsonl
+
+A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position: 0 background, 1 liver,
+2 right kidney, 3 spleen, 4 pancreas, 5 aorta, 6 inferior vena cava, 7 right and 8 left adrenal gland, 9 gallbladder,
+10 esophagus, 11 stomach, 12 duodenum, 13 left kidney.
+
+exit status: 0 all done, 1 some scans failed (each has its line), 2 unusable arguments or folders.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one run of the program was asked for."""
+
+    system: System
+    threads: int
+    memory_limit: int | None
+    skip_existing: bool
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the program; returns its exit status. Wrong options end it with status 2 (argparse)."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)  # so that nothing half-written stays when a container is stopped
+    try:
+        return _run(options)
+    except SetupError as error:
+        print(f"viscera: {error}", file=sys.stderr)
+        return UNUSABLE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Segments 13 abdominal organs in CT scans, on a CPU and without network.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--inputs", type=Path, required=True, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")
+    add("--outputs", type=Path, required=True, metavar="DIR", help="folder for the masks; made if it is not there")
+    add(
+        "--system",
+        default=os.environ.get("VISCERA_SYSTEM", "viscera"),
+        help=f"{', '.join(system_names())}, or the path of a .toml file (default: %(default)s)",
+    )
+    add("--threads", type=_positive, metavar="N", help="default: what the container's CPU quota and affinity allow")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="write masks that exist anew (the default)")
+    existing.add_argument("--skip-existing", action="store_true", help="leave scans alone whose mask exists")
+    add("--report", type=Path, metavar="FILE", help="write one JSON line a case into this file")
+    add("--version", action="version", version=f"viscera {__version__}")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    cases = find_cases(options.inputs, options.outputs)
+    settings = Settings(
+        load_system(options.system),
+        options.threads or resources.thread_count(),
+        resources.memory_limit(),
+        options.skip_existing,
+    )
+    _check_writable(options.outputs)
+    with _open_report(options.report) as report, ThreadPoolExecutor(1) as pool:
+        # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
+        loading = pool.submit(_load, settings)
+        lines = []
+        progress = Progress(len(cases))
+        for case in cases:
+            line = _one_case(case, settings, loading.result)
+            lines.append(line)
+            report.write(line.json() + "\n")
+            report.flush()
+            progress.show(line)
+        progress.close()
+    return SOME_FAILED if any(line.status == FAILED for line in lines) else ALL_DONE
+
+
+def _load(settings: Settings) -> Models:
+    quota = resources.cpu_quota()
+    pinned = quota is None or quota >= resources.available_cpus()
+    return load_models(settings.system, threads=settings.threads, pinned=pinned)
+
+
+def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> Line:
+    """The case's line; whatever goes wrong with the scan becomes its error. SetupError, which ends the run, passes."""
+    line = Line(case.name, str(case.source), str(case.target), FAILED)
+    if case.clash is not None:
+        line.output, line.error = None, case.clash
+        return line
+    if settings.skip_existing and case.target.exists():
+        line.status = SKIPPED
+        return line
+    outcome = Outcome()
+    own_peak = resources.reset_peak_memory()
+    start = time.perf_counter()
+    try:
+        run_case(
+            case.source,
+            case.target,
+            settings.system,
+            models,
+            outcome,
+            threads=settings.threads,
+            memory_limit=settings.memory_limit,
+        )
+        line.status = DONE
+    except SetupError:
+        raise
+    except CaseError as error:
+        line.error = str(error)
+    except MemoryError:
+        line.error = f"{case.source.name}: not enough memory; raise the container's limit"
+    except Exception as error:
+        line.error = f"{case.source.name}: {type(error).__name__}: {str(error).strip() or 'no message'}"
+    outcome.seconds["total"] = time.perf_counter() - start
+    line.add(outcome)
+    line.peak_memory_mb = resources.peak_memory_mb() if own_peak else None
+    _add_header(line, case.source)
+    if line.status == FAILED:
+        line.output = None
+    return line
+
+
+def _add_header(line: Line, source: Path) -> None:
+    """Shape and spacing as in the file, as far as it has a header at all."""
+    try:
+        header = read_header(source)
+        rank = min(7, max(0, int(header["dim"][0])))
+        line.shape = [int(n) for n in header["dim"][1 : rank + 1]]
+        line.spacing_mm = [round(float(s), 6) for s in header["pixdim"][1 : rank + 1]]
+    except (CaseError, OSError, EOFError, ValueError):
+        return
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SetupError(f"{folder}: cannot be written to: {error.strerror}") from error
+
+
+def _open_report(path: Path | None) -> TextIO:
+    try:
+        return Path(path or os.devnull).open("w", encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"{path}: the report cannot be written: {error.strerror}") from error
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, found {value}")
+    return value
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,63 @@
+"""Locate: phase one. Where the organs are, from the whole scan at 128x128x128 (paper 001). Arrays (z, y, x), mm.
+
+The scan is resized first and normalised after: less work, and what the localiser was trained on.
+"""
+
+import math
+
+import cc3d
+import numpy as np
+
+from app.bundle import Bundle
+from app.classify import classify
+from app.engine import Engine
+from app.grid import Box, Grid, grid_of_shape
+from app.normalise import normalise
+from app.resample import resample
+from app.types import Labels, Shape, Voxels
+
+
+def locate(
+    voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine, *, min_component_ml: float, margin_mm: float
+) -> Box | None:
+    """The box of voxels of `grid` that holds the organs and a margin; None if the localiser sees none."""
+    if bundle.shape is None:
+        raise ValueError(f"bundle {bundle.name} has no shape; it is a {bundle.role}")
+    small = resample(voxels, grid, grid_of_shape(grid, bundle.shape))
+    scores = engine(normalise(small, bundle.intensity))
+    labels = classify(scores)
+    return organ_box(labels, grid, min_component_ml=min_component_ml, margin_mm=margin_mm)
+
+
+def organ_box(labels: Labels, grid: Grid, *, min_component_ml: float, margin_mm: float) -> Box | None:
+    """The box of `grid` around all organs of `labels`, a coarser label map of the same extent; None without any.
+
+    Connected parts of all organs together (6 neighbours) smaller than `min_component_ml` are left out.
+    """
+    coarse = grid_of_shape(grid, _shape(labels))
+    parts = cc3d.connected_components(labels > 0, connectivity=6)
+    sizes = np.bincount(parts.ravel())
+    kept = sizes * coarse.voxel_ml >= min_component_ml
+    kept[0] = False
+    if not kept.any():
+        return None
+    spans = []
+    organs = kept[parts]
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hits = np.flatnonzero(organs.any(axis=others))
+        low = hits[0] * coarse.spacing[axis] - margin_mm
+        high = (hits[-1] + 1) * coarse.spacing[axis] + margin_mm
+        spans.append(_voxels(low, high, grid.spacing[axis], grid.shape[axis]))
+    (z0, z1), (y0, y1), (x0, x1) = spans
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _voxels(low_mm: float, high_mm: float, spacing: float, size: int) -> tuple[int, int]:
+    """First voxel and one past the last of those that reach into the span, within 0..size."""
+    return max(0, math.floor(low_mm / spacing)), min(size, math.ceil(high_mm / spacing))
+
+
+def _shape(labels: Labels) -> Shape:
+    z, y, x = labels.shape
+    return z, y, x

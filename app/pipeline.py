@@ -1,0 +1,143 @@
+"""Pipeline: the way of one case, and the only place that knows its order.
+
+read -> locate -> crop -> resample -> normalise -> segment -> clean -> restore -> write
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from app.bundle import Bundle, load_bundle
+from app.classify import classify
+from app.clean import demote, drop_small
+from app.engine import Engine, load_engine
+from app.errors import SetupError
+from app.grid import Box, Grid, grid_at_spacing, whole
+from app.labels import ORGANS
+from app.locate import locate
+from app.normalise import normalise
+from app.read import Scan, read
+from app.resample import resample
+from app.restore import restore
+from app.segment import segment
+from app.system import WEIGHTS, System
+from app.types import Labels
+from app.write import write
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Both phases' bundles, compiled."""
+
+    localiser: Bundle
+    localiser_engine: Engine
+    fine: Bundle
+    fine_engine: Engine
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of a case; filled step by step, so that a case that fails keeps what was found before.
+
+    box: voxels that phase one kept, (z, y, x) of the scan; None if it found nothing. seconds: per step.
+    """
+
+    scan: Scan | None = None
+    box: Box | None = None
+    volume_ml: dict[str, float] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Adds the block's seconds to `step`, also when the block fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+def load_models(system: System, *, threads: int, pinned: bool, weights: Path = WEIGHTS) -> Models:
+    """The system's models, checked and compiled. SetupError names the file and field that is wrong."""
+    if system.locate.engine == "torchscript":
+        raise SetupError("field locate.engine: the localiser runs in OpenVINO only")
+    localiser = load_bundle(weights / system.locate.bundle, "localiser")
+    fine = load_bundle(weights / system.segment.bundle, "fine")
+    return Models(
+        localiser,
+        load_engine(localiser, system.locate.engine, system.locate.precision, threads, pinned=pinned),
+        fine,
+        load_engine(fine, system.segment.engine, system.segment.precision, threads, pinned=pinned),
+    )
+
+
+def run_case(
+    source: Path,
+    target: Path,
+    system: System,
+    models: Callable[[], Models],
+    outcome: Outcome,
+    *,
+    threads: int,
+    memory_limit: int | None = None,
+) -> None:
+    """Segments the scan in `source` and writes its mask to `target`; what is found goes into `outcome`.
+
+    models: called after the scan has been read, so that the two may be loaded side by side.
+    Raises CaseError if the scan cannot be segmented, OSError if the mask cannot be written.
+    """
+    with outcome.timed("read"):
+        scan = outcome.scan = read(source, memory_limit=memory_limit)
+        outcome.warnings += scan.warnings
+    with outcome.timed("load"):
+        ready = models()
+    with outcome.timed("locate"):
+        outcome.box = locate(
+            scan.voxels,
+            scan.grid,
+            ready.localiser,
+            ready.localiser_engine,
+            min_component_ml=system.locate.min_component_ml,
+            margin_mm=system.locate.margin_mm,
+        )
+    if outcome.box is None:
+        outcome.warnings.append("phase one found no organ; the whole volume is processed")
+    mask = _segment_box(scan, outcome.box or whole(scan.grid), system, ready, outcome, threads)
+    outcome.volume_ml = organ_volumes(mask, scan.grid)
+    if not any(outcome.volume_ml.values()):
+        outcome.warnings.append("no organ found; the mask is empty")
+    with outcome.timed("write"):
+        write(mask, target, scan.header, scan.orientation)
+
+
+def _segment_box(scan: Scan, box: Box, system: System, models: Models, outcome: Outcome, threads: int) -> Labels:
+    """Phase two: the mask (z, y, x) of the whole scan, from what lies in the box."""
+    if models.fine.spacing_mm is None:
+        raise ValueError(f"bundle {models.fine.name} has no spacing")
+    crop = scan.voxels[box.slices]
+    crop_grid = Grid(box.shape, scan.grid.spacing)
+    with outcome.timed("resample"):
+        volume = resample(crop, crop_grid, grid_at_spacing(crop_grid, models.fine.spacing_mm))
+    with outcome.timed("normalise"):
+        volume = normalise(volume, models.fine.intensity)
+    with outcome.timed("segment"):
+        scores = segment(volume, models.fine, models.fine_engine)
+    with outcome.timed("clean"):
+        labels = classify(scores)
+        cleaned = drop_small(labels, min_share=system.clean.min_share)
+        demote(scores, labels, cleaned)
+    with outcome.timed("restore"):
+        return restore(scores, cleaned, box, scan.grid, threads=threads)
+
+
+def organ_volumes(mask: Labels, grid: Grid) -> dict[str, float]:
+    """Millilitres of each organ, by name, in the order of the ids."""
+    counts = np.zeros(256, np.int64)
+    for plane in mask:  # bincount makes 8 bytes of every voxel: a plane at a time
+        counts += np.bincount(plane.ravel(), minlength=256)
+    return {name: round(float(counts[i]) * grid.voxel_ml, 3) for i, name in enumerate(ORGANS, 1)}

@@ -1,0 +1,45 @@
+"""Progress: a line a case for a person, and a bar below them on a terminal."""
+
+import sys
+from typing import Any
+
+from app.report import DONE, FAILED, Line
+
+
+class Progress:
+    """Lines go to stdout, errors and warnings to stderr; the bar needs tqdm, imported only where it is seen."""
+
+    def __init__(self, cases: int) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty() and cases > 1:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=cases, unit="scan", leave=False)
+
+    def show(self, line: Line) -> None:
+        """Prints what became of a case."""
+        for warning in line.warnings:
+            self._print(f"{line.case}: warning: {warning}", sys.stderr)
+        if line.status == FAILED:
+            self._print(f"{line.case}: failed: {line.error}", sys.stderr)
+        else:
+            self._print(f"{line.case}: {_summary(line)}", sys.stdout)
+        if self._bar is not None:
+            self._bar.update()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _print(self, text: str, stream: Any) -> None:
+        if self._bar is None:
+            print(text, file=stream, flush=True)
+        else:
+            self._bar.write(text, file=stream)
+
+
+def _summary(line: Line) -> str:
+    if line.status != DONE or line.volume_ml is None or line.seconds is None:
+        return f"{line.status}, {line.output}"
+    found = sum(volume > 0 for volume in line.volume_ml.values())
+    return f"{found} of {len(line.volume_ml)} organs, {line.seconds['total']:.1f} s, {line.output}"

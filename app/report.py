@@ -1,0 +1,48 @@
+"""Report: one JSON line a case, every key always there, null where unknown."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from app.pipeline import Outcome
+
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+
+
+@dataclass(slots=True)
+class Line:
+    """One case. shape, spacing_mm and box are in the input file's own axis order; box is [[start, stop], ...]."""
+
+    case: str
+    input: str
+    output: str | None
+    status: str
+    shape: list[int] | None = None
+    spacing_mm: list[float] | None = None
+    box: list[list[int]] | None = None
+    seconds: dict[str, float] | None = None
+    peak_memory_mb: float | None = None
+    volume_ml: dict[str, float] | None = None
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    def json(self) -> str:
+        """The line itself. What JSON has no word for (a spacing that is NaN) is null."""
+        return json.dumps(_finite(asdict(self)), ensure_ascii=False)
+
+    def add(self, outcome: Outcome) -> None:
+        """What became known on the way of the case."""
+        self.seconds = {step: round(seconds, 3) for step, seconds in outcome.seconds.items()}
+        self.warnings = outcome.warnings
+        self.volume_ml = outcome.volume_ml
+        if outcome.scan is not None and outcome.box is not None:
+            self.box = outcome.scan.orientation.box_in_file(outcome.box, outcome.scan.grid)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from app.hounsfield import to_hounsfield
+
+
+def test_int16_is_not_copied():
+    raw = np.array([-1000, 40], np.int16)
+    voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
+    assert voxels is raw
+    assert warnings == []
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.float32, np.float64, ">i2", ">f4"])
+def test_every_dtype_keeps_its_values(dtype):
+    voxels, warnings = to_hounsfield(np.array([-100, 0, 100], dtype), 1.0, 0.0)
+    assert voxels.tolist() == [-100, 0, 100]
+    assert voxels.dtype in (np.int16, np.float32)
+    assert voxels.dtype.isnative
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "slope", "intercept", "expected"),
+    [
+        pytest.param(np.array([0, 1064], np.uint16), 1.0, -1024.0, np.array([-1024, 40], np.int16), id="whole offset"),
+        pytest.param(np.array([-3, 5], np.int16), 2.0, 1.0, np.array([-5, 11], np.int16), id="whole slope"),
+        pytest.param(np.array([-2, 5], np.int16), 0.5, 0.0, np.array([-1, 2.5], np.float32), id="half slope"),
+        pytest.param(np.array([-2, 5], np.float32), 2.0, 0.0, np.array([-4, 10], np.float32), id="scaled floats"),
+        pytest.param(np.array([4, 0], np.int16), -1.0, 0.0, np.array([-4, 0], np.int16), id="negative slope"),
+    ],
+)
+def test_scaling(raw, slope, intercept, expected):
+    voxels, warnings = to_hounsfield(raw, slope, intercept)
+    assert_array_equal(voxels, expected, strict=True)
+    assert warnings == []
+
+
+def test_not_finite_is_air():
+    voxels, warnings = to_hounsfield(np.array([np.nan, np.inf, -np.inf, 1e300, -5]), 1.0, 0.0)
+    assert_array_equal(voxels, np.array([-1024, -1024, -1024, -1024, -5], np.float32), strict=True)
+    assert warnings == ["4 voxels are NaN or infinite; taken as air (-1024 HU)"]
+
+
+def test_beyond_16_bits_is_cut():
+    voxels, warnings = to_hounsfield(np.array([-70000, 0, 70000], np.int32), 1.0, 0.0)
+    assert_array_equal(voxels, np.array([-32768, 0, 32767], np.int16), strict=True)
+    assert warnings == ["values from -70000 to 70000 cannot be HU; cut to -32768..32767"]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
+def test_an_offset_of_1024_is_taken_off(dtype):
+    raw = np.array([0, 24, 1064, 1100, 3000], dtype)
+    voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
+    assert voxels.tolist() == [-1024, -1000, 40, 76, 1976]
+    assert warnings == ["values from 0 to 3000 look like HU + 1024; 1024 taken off"]
+    assert raw[0] == 0  # only read
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(np.array([0, 128, 255], np.uint8), id="a picture's grey values"),
+        pytest.param(np.array([0, 0.5, 1], np.float32), id="scaled to 0..1"),
+        pytest.param(np.array([7], np.int16), id="one voxel"),
+    ],
+)
+def test_other_values_without_anything_below_zero_are_kept_and_said(raw):
+    voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
+    assert voxels.tolist() == raw.tolist()
+    assert len(warnings) == 1
+    assert "cannot be HU" in warnings[0]

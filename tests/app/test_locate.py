@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from app.grid import Box, Grid
+from app.locate import organ_box
+
+# 8 x 8 x 8 coarse voxels over 16 x 80 x 160 voxels of 10 x 2 x 1 mm: every side 160 mm, a coarse voxel 20 mm, 8 ml
+GRID = Grid((16, 80, 160), (10.0, 2.0, 1.0))
+
+
+def box(labels, min_component_ml=0.0, margin_mm=0.0):
+    return organ_box(labels, GRID, min_component_ml=min_component_ml, margin_mm=margin_mm)
+
+
+def coarse():
+    return np.zeros((8, 8, 8), np.uint8)
+
+
+def test_nothing_found():
+    assert box(coarse()) is None
+
+
+def test_a_box_in_voxels_of_the_scan():
+    labels = coarse()
+    labels[2, 3, 4] = 1
+    labels[5, 3, 6] = 13
+    assert box(labels) == Box((4, 30, 80), (12, 40, 140))  # 40..120, 60..80 and 80..140 mm
+
+
+def test_margin_in_mm_and_clipped_at_the_edge():
+    labels = coarse()
+    labels[0, 3, 7] = 1
+    # z 0..20 mm and 25 more, 45 mm reach into the fifth voxel; y 60..80 -> 35..105; x 140..160 -> 115..160
+    assert box(labels, margin_mm=25.0) == Box((0, 17, 115), (5, 53, 160))
+
+
+def test_small_parts_are_left_out_by_the_volume_of_all_organs_together():
+    labels = coarse()
+    labels[1, 1, 1:3] = 1
+    labels[1, 2, 1] = 2  # touches: one part of three coarse voxels, 24 ml
+    labels[6, 6, 6] = 3  # 8 ml
+    assert box(labels, min_component_ml=8.0) == Box((2, 10, 20), (14, 70, 140))
+    assert box(labels, min_component_ml=8.1) == Box((2, 10, 20), (4, 30, 60))
+    assert box(labels, min_component_ml=24.1) is None
+
+
+def test_parts_that_touch_by_an_edge_are_two():
+    labels = coarse()
+    labels[1, 1, 1] = labels[1, 2, 2] = 1
+    assert box(labels, min_component_ml=16.0) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 3)])
+def test_scans_smaller_than_the_coarse_grid(shape):
+    labels = np.ones((8, 8, 8), np.uint8)
+    grid = Grid(shape, (3.0, 2.0, 1.0))
+    assert organ_box(labels, grid, min_component_ml=0.0, margin_mm=10.0) == Box((0, 0, 0), shape)

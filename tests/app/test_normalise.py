@@ -1,0 +1,18 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from app.normalise import Intensity, normalise
+
+
+def test_clip_then_subtract_then_divide():
+    volume = np.array([-2000, -160, 40, 240, 3000], np.float32)
+    got = normalise(volume, Intensity(-160, 240, 40, 100))
+    assert_array_equal(got, np.array([-2, -2, 0, 2, 2], np.float32), strict=True)
+    assert_array_equal(volume, np.array([-2000, -160, 40, 240, 3000], np.float32))  # only read
+
+
+@pytest.mark.parametrize("figures", [(1, 1, 0, 1), (2, 1, 0, 1), (0, 1, 0, 0), (0, 1, 0, -1), (float("nan"), 1, 0, 1)])
+def test_impossible_figures_are_refused(figures):
+    with pytest.raises(ValueError, match="low < high"):
+        Intensity(*figures)

@@ -1,0 +1,182 @@
+import gzip
+from itertools import permutations, product
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from app.errors import CaseError
+from app.grid import Box
+from app.read import read
+from tests.files import lps_affine, save_nifti
+
+VOXELS = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4) - 12  # x, y, z
+
+
+def test_a_scan_as_the_challenge_stores_it(tmp_path):
+    scan = read(save_nifti(tmp_path / "a_0000.nii.gz", VOXELS))
+    assert scan.grid.shape == (4, 3, 2)
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8))
+    assert_array_equal(scan.voxels, VOXELS.transpose(2, 1, 0), strict=True)
+    assert scan.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_formats(tmp_path, name, kind):
+    assert_array_equal(read(save_nifti(tmp_path / name, VOXELS, kind=kind)).voxels, VOXELS.T)
+
+
+def test_compression_is_told_by_content(tmp_path):
+    plain = save_nifti(tmp_path / "a.nii", VOXELS)
+    assert_array_equal(read(plain.rename(tmp_path / "a.nii.gz")).voxels, VOXELS.T)
+    packed = save_nifti(tmp_path / "b.nii.gz", VOXELS)
+    assert_array_equal(read(packed.rename(tmp_path / "b.nii")).voxels, VOXELS.T)
+
+
+def test_big_endian(tmp_path):
+    image = nib.Nifti1Image(VOXELS, lps_affine(), nib.Nifti1Header(endianness=">"))
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert_array_equal(read(tmp_path / "a.nii.gz").voxels, VOXELS.T)
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("signs", list(product((1, -1), repeat=3)))
+def test_every_orientation_gives_the_same_body(tmp_path, axes, signs):
+    """The body is stored with its axes in any order and direction, the affine says how: the scan looks the same."""
+    stored = VOXELS.transpose(axes)[tuple(slice(None, None, sign) for sign in signs)]
+    affine = np.eye(4)
+    affine[:3, :3] = (lps_affine()[:3, :3])[:, axes] * signs
+    scan = read(save_nifti(tmp_path / "a.nii.gz", stored, affine))
+    assert_array_equal(scan.voxels, VOXELS.T)
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert scan.warnings == ()
+    labels = (VOXELS.T + 12).astype(np.uint8)
+    assert_array_equal(scan.orientation.to_file(labels), stored + 12)
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("signs", list(product((1, -1), repeat=3)))
+def test_a_box_in_the_files_own_indices(tmp_path, axes, signs):
+    stored = VOXELS.transpose(axes)[tuple(slice(None, None, sign) for sign in signs)]
+    affine = np.eye(4)
+    affine[:3, :3] = (lps_affine()[:3, :3])[:, axes] * signs
+    scan = read(save_nifti(tmp_path / "a.nii.gz", stored, affine))
+    box = Box((1, 0, 1), (3, 2, 2))
+    spans = scan.orientation.box_in_file(box, scan.grid)
+    inside = stored[tuple(slice(*span) for span in spans)]
+    assert sorted(inside.ravel()) == sorted(scan.voxels[box.slices].ravel())
+
+
+def test_oblique_axes_go_to_the_nearest(tmp_path):
+    angle = np.radians(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = lps_affine()
+    affine[:3, :3] = turn @ affine[:3, :3]
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine))
+    assert_array_equal(scan.voxels, VOXELS.T)
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert scan.warnings == ()
+
+
+def test_sheared_axes_are_processed_with_a_warning(tmp_path):
+    affine = lps_affine()
+    affine[1, 2] = 0.5  # a gantry tilt, which ITK refuses
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, codes=(1, 0)))
+    assert_array_equal(scan.voxels, VOXELS.T)
+    assert any("not orthonormal" in warning for warning in scan.warnings)
+
+
+def test_no_orientation_at_all(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=(0, 0)))
+    assert scan.grid.shape == (4, 3, 2)
+    assert any("codes 0" in warning for warning in scan.warnings)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_useless_affine_gives_way_to_the_voxel_sizes(tmp_path, value):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, srow_x=[value] * 4))
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert any("singular" in warning for warning in scan.warnings)
+
+
+def test_sizes_that_contradict_the_affine_are_said(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, pixdim=[-1, 1, 1, 1, 0, 0, 0, 0]))
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert any("the affine is used" in warning for warning in scan.warnings)
+
+
+def test_scaled_voxels(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS.astype(np.int16), scaling=(2.0, -3.0))
+    assert_array_equal(read(path).voxels, (VOXELS * 2 - 3).T)
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
+def test_a_slope_that_means_nothing_is_left_out(tmp_path, slope):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS, scl_slope=slope, scl_inter=5.0)
+    assert_array_equal(read(path).voxels, VOXELS.T)
+
+
+def test_extensions_are_skipped(tmp_path):
+    image = nib.Nifti1Image(VOXELS, lps_affine())
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello" * 50))
+    nib.save(image, tmp_path / "a.nii.gz")
+    assert_array_equal(read(tmp_path / "a.nii.gz").voxels, VOXELS.T)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-20])
+    return path
+
+
+def rewritten(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(lambda p: truncated(save_nifti(p, np.zeros((40, 40, 40), np.int16))), "gzip", id="truncated gzip"),
+        pytest.param(
+            lambda p: rewritten(p, gzip.compress(save_nifti(p.with_name("b.nii"), VOXELS).read_bytes()[:-4])),
+            "truncated, 44 of 48 bytes",
+            id="voxels missing inside a whole gzip",
+        ),
+        pytest.param(lambda p: rewritten(p, b""), "holds 0 bytes", id="empty"),
+        pytest.param(lambda p: rewritten(p, b"no scan, only words " * 40), "not a NIfTI file", id="text"),
+        pytest.param(lambda p: rewritten(p, gzip.compress(b"words " * 99)), "not a NIfTI file", id="packed text"),
+        pytest.param(lambda p: rewritten(p, gzip.compress(b"\x5c\x01\x00\x00")), "inside its header", id="no header"),
+        pytest.param(lambda p: save_nifti(p, VOXELS[0], None), "2 axes", id="2-D"),
+        pytest.param(lambda p: save_nifti(p, VOXELS[..., None]), "4 axes", id="4-D of one time point"),
+        pytest.param(lambda p: save_nifti(p, np.stack([VOXELS] * 2, -1)), "4 axes", id="4-D"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 0, 1, 1, 0, 0, 0, 0]), "spacing 0 x 1", id="zero"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, -2, 1, 0, 0, 0, 0]), "spacing 1 x -2", id="below"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, 1, np.nan, 0, 0, 0, 0]), "nan mm", id="NaN spacing"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, dim=[3, 2, 0, 4, 1, 1, 1, 1]), "no voxels", id="no voxels"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, dim=[9, 2, 3, 4, 1, 1, 1, 1]), "9 axes", id="damaged rank"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, datatype=128), "one number per voxel", id="colours"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, datatype=999), "one number per voxel", id="unknown type"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, magic=b"ni1"), "single-file", id="half of a pair"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, vox_offset=9e8), "said to start", id="offset beyond the end"),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, dim=[3, 30000, 30000, 30000, 1, 1, 1, 1]),
+            "do not fit|truncated",
+            id="more voxels than any memory",
+        ),
+        pytest.param(lambda p: p, "No such file", id="not there"),
+    ],
+)
+def test_bad_files_give_one_clear_line(tmp_path, make, message):
+    path = make(tmp_path / "bad.nii.gz")
+    with pytest.raises(CaseError, match=message) as caught:
+        read(path)
+    assert str(caught.value).startswith("bad.nii.gz: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scan_beyond_the_memory_limit_is_refused_before_it_is_loaded(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS, dim=[3, 2000, 2000, 1000, 1, 1, 1, 1])
+    with pytest.raises(CaseError, match=r"need 7\.5 GB, more than the 2\.0 GB"):
+        read(path, memory_limit=2 << 30)

@@ -1,0 +1,74 @@
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from app.read import read
+from app.write import write
+from tests.files import lps_affine, save_nifti
+
+
+def written(tmp_path, source, value=3):
+    scan = read(source)
+    mask = np.full(scan.grid.shape, value, np.uint8)
+    write(mask, tmp_path / "mask.nii.gz", scan.header, scan.orientation)
+    return nib.load(tmp_path / "mask.nii.gz")
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (2, 0), (0, 1), (0, 0), (4, 2)])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_the_header_leaves_as_it_came(tmp_path, codes, kind):
+    affine = lps_affine()
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.float32), affine, codes=codes, kind=kind)
+    ours, theirs = written(tmp_path, source), nib.load(source)
+    assert type(ours) is type(theirs)
+    assert ours.shape == (2, 3, 4)
+    assert ours.get_data_dtype() == np.uint8
+    assert_array_equal(ours.affine, theirs.affine)
+    for form in ("sform", "qform"):
+        (a, code_a), (b, code_b) = (getattr(i.header, f"get_{form}")(coded=True) for i in (ours, theirs))
+        assert code_a == code_b
+        assert (a is None and b is None) or (a == b).all()
+    assert_array_equal(ours.header["pixdim"], theirs.header["pixdim"])
+    assert ours.header["xyzt_units"] == theirs.header["xyzt_units"]
+    assert_array_equal(np.asarray(ours.dataobj), np.full((2, 3, 4), 3, np.uint8), strict=True)
+
+
+def test_scaling_and_byte_order_of_the_scan_do_not_touch_the_labels(tmp_path):
+    header = nib.Nifti1Header(endianness=">")
+    image = nib.Nifti1Image(np.full((2, 3, 4), -500, np.int16), lps_affine(), header)
+    image.header.set_slope_inter(2.0, 10.0)
+    nib.save(image, tmp_path / "a.nii")
+    assert_array_equal(written(tmp_path, tmp_path / "a.nii").get_fdata(), np.full((2, 3, 4), 3.0))
+
+
+def test_voxels_go_where_they_belong_in_a_flipped_file(tmp_path):
+    affine = np.diag([1.0, 1.0, -1.0, 1.0])  # RAI: x, y and z run against LPS
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 2, 3), np.int16), affine)
+    scan = read(source)
+    mask = np.zeros((3, 2, 2), np.uint8)
+    mask[0, 0, 0] = 5  # lowest, foremost, rightmost
+    write(mask, tmp_path / "m.nii.gz", scan.header, scan.orientation)
+    got = np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj)
+    assert np.argwhere(got == 5).tolist() == [[1, 1, 2]]
+
+
+def test_nothing_is_left_when_the_target_cannot_be_written(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    target = tmp_path / "out" / "a.nii.gz"
+    target.mkdir(parents=True)  # a folder where the mask should be
+    with pytest.raises(OSError, match="directory"):
+        write(np.zeros((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
+    assert [path.name for path in target.parent.iterdir()] == ["a.nii.gz"]
+
+
+def test_an_older_mask_is_replaced_and_equal_masks_are_equal_files(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16))
+    written(tmp_path, source, value=1)
+    first = (tmp_path / "mask.nii.gz").read_bytes()
+    written(tmp_path, source, value=2)
+    written(tmp_path, source, value=1)
+    assert (tmp_path / "mask.nii.gz").read_bytes() == first
+    assert gzip.decompress(first)[352:] == bytes([1]) * 24

@@ -1,0 +1,139 @@
+"""Export: `python -m training.export RECIPE --run DIR --data DIR --weights weights`. Averaged weights to a bundle.
+
+Writes OpenVINO IR (float32 arithmetic, weights stored as float16), the same with INT8 layers (NNCF post-training
+quantisation, calibrated on training scans), TorchScript, and `bundle.json` with their SHA-256 and where they come from.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nncf
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+
+from app.bundle import AXES, FILE_NAME, load_bundle
+from app.labels import CLASSES
+from training.augment import draw_sample
+from training.dataset import drawing_weights, load_volumes, patients_by_name
+from training.networks import PlainUNet
+from training.recipe import Recipe, load_recipe
+from training.train import build_network, normalised
+
+SMALLEST_SIDE = 64  # voxels; networks were trained on no less along any axis but z
+
+
+def trained_network(recipe: Recipe, run: Path) -> PlainUNet:
+    """The recipe's network with the run's averaged weights, rounded to float16 as they will be stored."""
+    network = build_network(recipe)
+    network.load_state_dict(torch.load(run / "averaged.pt", map_location="cpu", weights_only=True))
+    return network.half().float().eval()
+
+
+def calibration_inputs(recipe: Recipe, data: Path) -> Iterator[NDArray[np.float32]]:
+    """Normalised training samples (1, 1, z, y, x), undisturbed, at the last stage's grid."""
+    stage = recipe.stages[-1]
+    volumes = load_volumes(data, stage.spacing_mm, recipe.held_out_patients, recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    for _ in range(recipe.export.calibration_samples):
+        volume = volumes[rng.choice(len(volumes), p=drawing_weights(volumes))]
+        image, _ = draw_sample(volume, recipe, stage, rng, augmented=False)
+        yield normalised(image, recipe.intensity)[None, None].numpy()
+
+
+def export_openvino(network: PlainUNet, recipe: Recipe, samples: list[NDArray[np.float32]], folder: Path) -> None:
+    """`model.xml`, `model.bin` and `model-int8.xml`, `model-int8.bin`."""
+    example = torch.from_numpy(samples[0])
+    shape = [1, 1, -1, -1, -1] if recipe.role == "fine" else list(example.shape)
+    model = openvino.convert_model(network, example_input=example, input=[("volume", shape)])
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=True)
+    quantised = nncf.quantize(
+        model,
+        nncf.Dataset(samples),
+        preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: leaky ReLU is not centred
+        subset_size=len(samples),
+    )
+    openvino.save_model(quantised, folder / "model-int8.xml", compress_to_fp16=True)
+
+
+def export_torchscript(network: PlainUNet, samples: list[NDArray[np.float32]], folder: Path) -> None:
+    """`model.pt`: traced, weights stored as float16."""
+    with torch.inference_mode():
+        traced = torch.jit.trace(network, torch.from_numpy(samples[0]))
+    traced.half().save(str(folder / "model.pt"))
+
+
+def describe(recipe: Recipe, data: Path, folder: Path) -> dict[str, Any]:
+    """The content of `bundle.json`, as `app.bundle` reads it."""
+    engines = {
+        "openvino-float32": ("model.xml", "model.bin"),
+        "openvino-int8": ("model-int8.xml", "model-int8.bin"),
+        "torchscript": ("model.pt",),
+    }
+    stage = recipe.stages[-1]
+    patients = patients_by_name(data.parent / "volumes.tsv")
+    names = sorted(path.name.removesuffix("_0000.nii.gz") for path in data.glob("*_0000.nii.gz"))
+    used = [name for name in names if patients.get(name, name) not in recipe.held_out_patients]
+    table: dict[str, Any] = {
+        "name": recipe.name,
+        "role": recipe.role,
+        "axes": AXES,
+        "labels": list(CLASSES),
+        "intensity": {name: getattr(recipe.intensity, name) for name in ("low", "high", "mean", "deviation")},
+    }
+    if recipe.role == "fine":
+        table["spacing_mm"] = list(stage.spacing_mm)
+        table["window"] = {
+            "largest": list(recipe.export.window),
+            "smallest": [SMALLEST_SIDE] * 3,
+            "multiple": recipe.export.multiple,
+            "step": recipe.export.step,
+        }
+    else:
+        table["shape"] = list(stage.shape)
+    table["files"] = {
+        engine: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+        for engine, files in engines.items()
+        if all((folder / name).exists() for name in files)
+    }
+    table["training"] = {
+        "recipe": recipe.path.name,
+        "steps": {stage.name: stage.steps for stage in recipe.stages},
+        "scans": used,
+        "patients": len({patients.get(name, name) for name in used}),
+        "reference_masks": "pseudo-labels of another network (public FLARE25 peer), not drawn by a person",
+    }
+    table["accuracy"] = {}
+    return table
+
+
+def main() -> None:
+    """Parses the arguments and exports."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--run", type=Path, required=True, help="folder that training.train wrote")
+    parser.add_argument("--data", type=Path, required=True, help="training scans, for calibration")
+    parser.add_argument("--weights", type=Path, required=True, help="the bundle becomes a folder in here")
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe)
+    folder = arguments.weights / recipe.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    network = trained_network(recipe, arguments.run)
+    samples = list(calibration_inputs(recipe, arguments.data))
+    export_openvino(network, recipe, samples, folder)
+    if recipe.role == "fine":
+        export_torchscript(network, samples, folder)
+    (folder / FILE_NAME).write_text(json.dumps(describe(recipe, arguments.data, folder), indent=1) + "\n")
+    load_bundle(folder, recipe.role)
+    print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
