@@ -86,7 +86,7 @@ class Bundle:
             raise ValueError(f"spacing_mm must be above zero, found {self.spacing_mm}")
 
     def engine_files(self, engine: str) -> list[Path]:
-        """Paths of an engine's files in the order of the bundle, each checked. SetupError for what is not as it says."""
+        """Paths of an engine's files in the bundle's order, each checked. SetupError for what is not as it says."""
         if engine not in self.files:
             raise SetupError(f"{self.folder / FILE_NAME}: files has no engine {engine!r}, only {', '.join(self.files)}")
         return [self._checked(name, sha256) for name, sha256 in self.files[engine].items()]

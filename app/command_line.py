@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from app import __version__, resources
+from app import __version__, resample, resources
 from app.cases import Case, find_cases
 from app.errors import CaseError, SetupError
 from app.pipeline import Models, Outcome, load_models, run_case
@@ -89,6 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         resources.memory_limit(),
         options.skip_existing,
     )
+    resample.use_threads(settings.threads)
     _check_writable(options.outputs)
     with _open_report(options.report) as report, ThreadPoolExecutor(1) as pool:
         # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
@@ -185,5 +186,5 @@ def _positive(text: str) -> int:
     return value
 
 
-def _stop(number: int, frame: object) -> None:
+def _stop(number: int, _frame: object) -> None:
     sys.exit(128 + number)

@@ -89,7 +89,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
             raw = _read_voxels(file, header, shape, path)
     except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
         raise CaseError(f"{path.name}: cannot be read: {_reason(error)}") from error
-    affine, warnings = _affine(header, path)
+    affine, warnings = _affine(header)
     orientation, more = _orientation(affine, path)
     voxels, yet_more = to_hounsfield(raw, *_scaling(header))
     z, y, x = (float(np.linalg.norm(affine[:3, axis])) for axis in orientation.axes)
@@ -204,7 +204,7 @@ def _scaling(header: Header) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None else (float(slope), float(intercept or 0.0))
 
 
-def _affine(header: Header, path: Path) -> tuple[NDArray[np.float64], list[str]]:
+def _affine(header: Header) -> tuple[NDArray[np.float64], list[str]]:
     """Voxel indices of the file to mm (RAS+), from the sform, else the qform, else the voxel sizes alone."""
     warnings = []
     try:

@@ -38,6 +38,11 @@ def resample(voxels: Voxels, source: Grid, target: Grid) -> Volume:
     return result
 
 
+def use_threads(threads: int) -> None:
+    """How many threads ITK may start; by itself it takes the host's cores, whatever the container is allowed."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
 def _image(voxels: Voxels, grid: Grid) -> sitk.Image:
     """An ITK image whose physical space starts at the outer face of the first voxel, as every grid's does here."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels))

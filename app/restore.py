@@ -79,7 +79,7 @@ def _cells(labels: Labels) -> Labels:
 
 @dataclass(frozen=True, slots=True)
 class _ScoresByVoxel:
-    """Scores of the fine voxels at corners of mixed cells only: row[flat voxel] is where its `values` (n, class) are."""
+    """Scores of the fine voxels at corners of mixed cells only: row[voxel] says where its `values` (n, class) are."""
 
     row: NDArray[np.int32]
     values: NDArray[np.float32]

@@ -69,6 +69,8 @@ class Clean:
 
 @dataclass(frozen=True, slots=True)
 class System:
+    """The choices of every step."""
+
     locate: Locate
     segment: Segment
     clean: Clean

@@ -1,0 +1,42 @@
+# Viscera: 13 abdominal organs in a CT scan, on a CPU, without network. Built by build_and_save.sh, which gathers
+# the wheels in build/wheels first, so that the build itself needs no network.
+#
+# REQUIREMENTS=requirements/image-torch.txt and SYSTEM=viscera-torchscript make the second image, with torch.
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE} AS builder
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt /build/
+COPY requirements /build/requirements
+COPY build/wheels /build/wheels
+COPY scripts/prune_image.sh /build/
+RUN python3 -m venv /opt/viscera \
+    && /opt/viscera/bin/python -m pip install --no-index --find-links=/build/wheels --no-cache-dir --no-compile \
+        --disable-pip-version-check -r /build/${REQUIREMENTS} \
+    && sh /build/prune_image.sh /opt/viscera
+COPY predict.sh LICENSE /workspace/
+COPY app /workspace/app
+COPY systems /workspace/systems
+COPY weights /workspace/weights
+# Bytecode that is never checked against its source: importing is twice as fast as without, whoever runs it.
+# Modes are opened because a numeric user must read what a clone with a strict umask brought in.
+RUN /opt/viscera/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/viscera/lib /workspace/app \
+    && mkdir /workspace/inputs /workspace/outputs \
+    && chmod -R a+rX /workspace /opt/viscera \
+    && chmod 1777 /workspace/outputs
+
+FROM ${BASE}
+ARG SYSTEM=viscera
+LABEL org.opencontainers.image.title="viscera" \
+      org.opencontainers.image.description="13 abdominal organs in CT, on a CPU, without network" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=builder /opt/viscera /opt/viscera
+COPY --from=builder /workspace /workspace
+# OPENBLAS_NUM_THREADS: numpy would start a thread a core of the host at import, and no step uses BLAS.
+ENV PATH=/opt/viscera/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    OPENBLAS_NUM_THREADS=1 \
+    VISCERA_SYSTEM=${SYSTEM}
+WORKDIR /workspace
+# A command and no entrypoint, so that `IMAGE` and `IMAGE /bin/bash -c "sh predict.sh"` are the same thing.
+CMD ["sh", "predict.sh"]

@@ -1,0 +1,1 @@
+"""Evaluation: scores and figures of what app writes, measured from outside; never in the image."""

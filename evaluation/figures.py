@@ -1,0 +1,126 @@
+"""Figures: `python -m evaluation.figures SCAN`. What an organiser would measure of the image, from outside.
+
+Seconds of a whole `docker run` (median over runs), the largest anonymous and shared memory of the container's cgroup
+(page cache apart), and what the image adds to its base. `--large SCAN` runs one more scan once, for its memory.
+"""
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.resources import cgroup_folders
+
+SAMPLE_SECONDS = 0.02
+COUNTED = ("anon", "rss", "shmem")  # cgroup v2 says anon, v1 rss; both say shmem
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One container: its wall seconds, exit status, peak memory in bytes (None if no cgroup was seen)."""
+
+    seconds: float
+    status: int
+    peak: int | None
+
+
+def run_container(image: str, scan: Path, *, memory: str = "8g") -> Run:
+    """The organisers' way with one scan as the only input, without network."""
+    with tempfile.TemporaryDirectory() as folder:
+        inputs, outputs, identity = (Path(folder) / name for name in ("inputs", "outputs", "id"))
+        inputs.mkdir()
+        outputs.mkdir()
+        (inputs / scan.name).write_bytes(scan.read_bytes())
+        command = ["docker", "container", "run", "--rm", "--network", "none", "-m", memory, "--cidfile", str(identity)]
+        command += ["-v", f"{inputs}:/workspace/inputs/", "-v", f"{outputs}:/workspace/outputs/", image]
+        command += ["/bin/bash", "-c", "sh predict.sh"]
+        peak = _Peak(identity)
+        start = time.perf_counter()
+        status = subprocess.run(command, check=False).returncode
+        seconds = time.perf_counter() - start
+        return Run(seconds, status, peak.stop())
+
+
+class _Peak:
+    """Samples a container's memory beside its run."""
+
+    def __init__(self, identity: Path) -> None:
+        self._identity = identity
+        self._done = threading.Event()
+        self._largest: int | None = None
+        self._thread = threading.Thread(target=self._sample)
+        self._thread.start()
+
+    def stop(self) -> int | None:
+        self._done.set()
+        self._thread.join()
+        return self._largest
+
+    def _sample(self) -> None:
+        statistics_file: Path | None = None
+        while not self._done.wait(SAMPLE_SECONDS):
+            statistics_file = statistics_file or self._find()
+            used = None if statistics_file is None else _memory(statistics_file)
+            if used is not None:
+                self._largest = max(used, self._largest or 0)
+
+    def _find(self) -> Path | None:
+        if not self._identity.exists() or not (container := self._identity.read_text()):
+            return None
+        inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
+        process = subprocess.run(inspect, capture_output=True, text=True, check=False).stdout.strip()
+        if process in ("", "0"):
+            return None
+        folders = [folder for name in ("memory", "") for folder in cgroup_folders(name, process=process)]
+        files = [folder / "memory.stat" for folder in folders if container in str(folder)]
+        return next((file for file in files if file.exists()), None)
+
+
+def _memory(statistics_file: Path) -> int | None:
+    try:
+        lines = statistics_file.read_text().splitlines()
+    except OSError:
+        return None
+    values = dict(line.split()[:2] for line in lines)
+    return sum(int(values.get(name, 0)) for name in COUNTED)
+
+
+def image_bytes(image: str) -> int:
+    """Uncompressed size as the engine counts it."""
+    command = ["docker", "image", "inspect", "--format", "{{.Size}}", image]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> None:
+    """Parses the arguments, runs, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scan", type=Path)
+    parser.add_argument("--image", default="viscera:latest")
+    parser.add_argument("--base", default="python:3.11-slim-bookworm")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--large", type=Path, help="a large scan, run once under the same limit")
+    arguments = parser.parse_args()
+    run_container(arguments.image, arguments.scan)  # not counted: the engine's first look at the image
+    runs = [run_container(arguments.image, arguments.scan) for _ in range(arguments.runs)]
+    seconds = sorted(run.seconds for run in runs)
+    base = image_bytes(arguments.base)
+    print(f"{arguments.scan.name}, {len(runs)} runs, exit status {sorted({run.status for run in runs})}")
+    print(f"seconds: median {statistics.median(seconds):.2f}, from {seconds[0]:.2f} to {seconds[-1]:.2f}")
+    print(f"peak memory: {_megabytes([run.peak for run in runs])}")
+    print(f"image: {(image_bytes(arguments.image) - base) / 1e9:.3f} GB over its base of {base / 1e9:.3f} GB")
+    if arguments.large:
+        large = run_container(arguments.image, arguments.large)
+        print(f"{arguments.large.name}: exit status {large.status}, {large.seconds:.1f} s, {_megabytes([large.peak])}")
+
+
+def _megabytes(peaks: list[int | None]) -> str:
+    known = [peak for peak in peaks if peak is not None]
+    return f"{max(known) / 1e6:.0f} MB" if known else "unknown, the containers' cgroups cannot be read here"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Validate: `python -m evaluation.validate DATA`. The whole pipeline on a folder of scans with masks, then Dice.
+
+DATA holds `NAME_0000.nii.gz` and `NAME.nii.gz`, one beside the other, as training data do.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from app.command_line import main as segment
+from evaluation.dice import save, score_folders, table
+
+
+def validate(data: Path, outputs: Path, system: str) -> None:
+    """Writes a mask into `outputs` for every scan in `data`; only scans are handed on, not the masks beside them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for scan in sorted(data.glob("*_0000.nii.gz")):
+            (Path(folder) / scan.name).symlink_to(scan.resolve())
+        segment(["--inputs", folder, "--outputs", str(outputs), "--system", system])
+
+
+def main() -> None:
+    """Parses the arguments, segments, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--system", default="viscera")
+    parser.add_argument("--outputs", type=Path, default=Path("build/validation"), help="default: %(default)s")
+    parser.add_argument("--json", type=Path, help="write the scores into this file too")
+    arguments = parser.parse_args()
+    validate(arguments.data, arguments.outputs, arguments.system)
+    scores = score_folders(arguments.data, arguments.outputs)
+    print(table(scores), flush=True)
+    if arguments.json:
+        save(scores, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+import hashlib
+import json
+
+import pytest
+
+from app.bundle import load_bundle
+from app.errors import SetupError
+from app.labels import CLASSES
+
+FINE = {
+    "name": "small",
+    "role": "fine",
+    "axes": "zyx",
+    "labels": list(CLASSES),
+    "intensity": {"low": -160, "high": 240, "mean": 40.0, "deviation": 100},
+    "spacing_mm": [2.5, 2, 1.5],
+    "window": {"largest": [64, 64, 64], "smallest": [32, 32, 32], "multiple": 16, "step": 0.75},
+    "files": {"openvino-int8": {"model.xml": hashlib.sha256(b"<net/>").hexdigest()}},
+    "training": {"scans": ["a", "b"]},
+    "accuracy": {},
+}
+LOCALISER = {k: v for k, v in FINE.items() if k not in ("spacing_mm", "window")} | {
+    "role": "localiser",
+    "shape": [128, 128, 128],
+}
+
+
+def saved(folder, table):
+    (folder / "model.xml").write_text("<net/>")
+    (folder / "bundle.json").write_text(table if isinstance(table, str) else json.dumps(table))
+    return folder
+
+
+def test_a_fine_model(tmp_path):
+    bundle = load_bundle(saved(tmp_path, FINE), "fine")
+    assert bundle.spacing_mm == (2.5, 2.0, 1.5)
+    assert bundle.intensity.low == -160.0
+    assert bundle.window.largest == (64, 64, 64)
+    assert bundle.engine_files("openvino-int8") == [tmp_path / "model.xml"]
+
+
+def test_a_localiser(tmp_path):
+    assert load_bundle(saved(tmp_path, LOCALISER), "localiser").shape == (128, 128, 128)
+
+
+def without(field):
+    return {name: value for name, value in FINE.items() if name != field}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        pytest.param("{", "not JSON", id="half a file"),
+        pytest.param("[]", "must be a table", id="a list"),
+        pytest.param(without("intensity"), "field intensity is missing", id="missing"),
+        pytest.param(FINE | {"colour": 1}, "unknown field colour", id="unknown"),
+        pytest.param(FINE | {"folder": "/"}, "unknown field folder", id="not for the file to say"),
+        pytest.param(FINE | {"axes": "xyz"}, "axes must be 'zyx'", id="other axes"),
+        pytest.param(FINE | {"role": "coarse"}, "role must be one of", id="no such role"),
+        pytest.param(FINE | {"role": "localiser"}, "a localiser has a shape", id="wrong fields for the role"),
+        pytest.param(LOCALISER, "the system uses it as 'fine'", id="the other role"),
+        pytest.param(without("window"), "has spacing_mm and window", id="no window"),
+        pytest.param(FINE | {"labels": ["background"]}, "labels must be", id="other labels"),
+        pytest.param(FINE | {"name": 3}, "field name must be text", id="a number for text"),
+        pytest.param(FINE | {"spacing_mm": [1, 1]}, "spacing_mm needs 3 values", id="two of three"),
+        pytest.param(FINE | {"spacing_mm": [1, "1", 1]}, r"spacing_mm\[1\] must be a number", id="text for a number"),
+        pytest.param(FINE | {"spacing_mm": [1, True, 1]}, r"spacing_mm\[1\] must be a number", id="true for a number"),
+        pytest.param(FINE | {"spacing_mm": [1, -1, 1]}, "spacing_mm must be above zero", id="impossible"),
+        pytest.param(FINE | {"intensity": 3}, "intensity must be a table", id="a number for a table"),
+        pytest.param(
+            FINE | {"intensity": FINE["intensity"] | {"deviation": 0}}, "intensity: needs", id="division by 0"
+        ),
+        pytest.param(
+            FINE | {"intensity": FINE["intensity"] | {"gain": 1}}, "field intensity.gain", id="unknown inside"
+        ),
+        pytest.param(FINE | {"window": FINE["window"] | {"step": 2}}, "window: .*step", id="impossible inside"),
+        pytest.param(
+            FINE | {"window": FINE["window"] | {"multiple": 1.5}}, "window.multiple must be a whole", id="1.5"
+        ),
+        pytest.param(FINE | {"files": {"cuda": {}}}, "files must name engines", id="no such engine"),
+        pytest.param(FINE | {"files": {}}, "files must name engines", id="no engine"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_file(tmp_path, table, message):
+    with pytest.raises(SetupError, match=message) as caught:
+        load_bundle(saved(tmp_path, table), "fine")
+    assert str(caught.value).startswith(str(tmp_path / "bundle.json"))
+
+
+@pytest.mark.parametrize(
+    ("change", "engine", "message"),
+    [
+        pytest.param(lambda f: (f / "model.xml").unlink(), "openvino-int8", "cannot be read", id="missing"),
+        pytest.param(lambda f: (f / "model.xml").write_text("<x/>"), "openvino-int8", "SHA-256", id="changed"),
+        pytest.param(lambda _: None, "torchscript", "no engine 'torchscript'", id="not in the bundle"),
+    ],
+)
+def test_engine_files_are_checked(tmp_path, change, engine, message):
+    bundle = load_bundle(saved(tmp_path, FINE), "fine")
+    change(tmp_path)
+    with pytest.raises(SetupError, match=message):
+        bundle.engine_files(engine)
+
+
+def test_files_outside_the_bundle_are_refused(tmp_path):
+    table = FINE | {"files": {"openvino-int8": {"../model.xml": "0"}}}
+    with pytest.raises(SetupError, match="outside the bundle"):
+        load_bundle(saved(tmp_path, table), "fine").engine_files("openvino-int8")
+
+
+def test_no_bundle_at_all(tmp_path):
+    with pytest.raises(SetupError, match=r"bundle\.json: cannot be read"):
+        load_bundle(tmp_path / "nothing", "fine")

@@ -1,0 +1,192 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from app import command_line
+from app.errors import SetupError
+from app.labels import ORGANS
+from tests.files import body_phantom, lps_affine, save_nifti
+from tests.models import known_models
+
+KEYS = [
+    "case", "input", "output", "status", "shape", "spacing_mm", "box", "seconds", "peak_memory_mb", "volume_ml",
+    "warnings", "error",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _known_models(monkeypatch):
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models())
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    save_nifti(folder / "good_0000.nii.gz", body_phantom((40, 60, 30)), lps_affine((3, 2, 4)))
+    return folder
+
+
+def run(inputs, outputs, *more):
+    report = outputs.parent / "report.jsonl"
+    status = command_line.main(["--inputs", str(inputs), "--outputs", str(outputs), "--report", str(report), *more])
+    return status, {line["case"]: line for line in map(json.loads, report.read_text().splitlines())}
+
+
+def test_one_good_case(tmp_path, inputs, capsys):
+    status, lines = run(inputs, tmp_path / "out")
+    assert status == 0
+    line = lines["good"]
+    assert list(line) == KEYS
+    assert line["status"] == "done"
+    assert line["input"] == str(inputs / "good_0000.nii.gz")
+    assert line["output"] == str(tmp_path / "out" / "good.nii.gz")
+    assert line["shape"] == [40, 60, 30]
+    assert line["spacing_mm"] == [3, 2, 4]
+    assert list(line["volume_ml"]) == list(ORGANS)
+    assert line["error"] is None
+    assert line["warnings"] == []
+    steps = {name: seconds for name, seconds in line["seconds"].items() if name != "total"}
+    assert line["seconds"]["total"] == pytest.approx(sum(steps.values()), abs=0.05)
+    assert line["peak_memory_mb"] is None or line["peak_memory_mb"] > 10
+    mask = np.asarray(nib.load(line["output"]).dataobj)
+    (x0, x1), (y0, y1), (z0, z1) = line["box"]
+    assert mask[x0:x1, y0:y1, z0:z1].sum() == mask.sum() > 0
+    assert capsys.readouterr().out.startswith("good: 1 of 13 organs")
+
+
+def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
+    (inputs / "bad.nii.gz").write_text("no scan")
+    save_nifti(inputs / "flat.nii.gz", np.zeros((4, 5), np.int16))
+    save_nifti(inputs / "zero.nii.gz", body_phantom(), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
+    status, lines = run(inputs, tmp_path / "out")
+    assert status == 1
+    assert {case: line["status"] for case, line in lines.items()} == {
+        "bad": "failed", "flat": "failed", "good": "done", "zero": "failed",
+    }  # fmt: skip
+    for case in ("bad", "flat", "zero"):
+        line = lines[case]
+        assert list(line) == KEYS
+        assert line["error"].startswith(f"{case}.nii.gz: ")
+        assert (line["output"], line["box"], line["volume_ml"]) == (None, None, None)
+    assert lines["bad"]["shape"] is None
+    assert lines["flat"]["shape"] == [4, 5]
+    assert lines["zero"]["spacing_mm"] == [0, 1, 1]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.nii.gz"]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert all(": failed: " in line for line in errors)
+
+
+def test_two_inputs_of_one_mask_both_fail_and_nothing_is_written(tmp_path, inputs):
+    save_nifti(inputs / "good.nii", body_phantom())
+    status, lines = run(inputs, tmp_path / "out")
+    assert status == 1
+    assert lines["good"]["status"] == "failed"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_existing_masks(tmp_path, inputs):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "good.nii.gz").write_bytes(b"older")
+    status, lines = run(inputs, out, "--skip-existing")
+    assert (status, lines["good"]["status"]) == (0, "skipped")
+    assert (out / "good.nii.gz").read_bytes() == b"older"
+    assert lines["good"]["output"] == str(out / "good.nii.gz")
+    status, lines = run(inputs, out, "--overwrite")
+    assert (status, lines["good"]["status"]) == (0, "done")
+    assert (out / "good.nii.gz").read_bytes() != b"older"
+    (out / "good.nii.gz").write_bytes(b"older")
+    assert run(inputs, out)[0] == 0
+    assert (out / "good.nii.gz").read_bytes() != b"older"  # --overwrite is the default
+
+
+def test_one_file_as_input(tmp_path, inputs):
+    save_nifti(inputs / "other.nii.gz", body_phantom())
+    _, lines = run(inputs / "good_0000.nii.gz", tmp_path / "out")
+    assert list(lines) == ["good"]
+
+
+def test_an_unexpected_error_is_a_line_too(tmp_path, inputs, monkeypatch):
+    def broken(_):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=broken))
+    status, lines = run(inputs, tmp_path / "out")
+    assert status == 1
+    assert lines["good"]["error"] == "good_0000.nii.gz: RuntimeError: could not create a primitive"
+    assert lines["good"]["shape"] == [40, 60, 30]
+
+
+def test_broken_models_end_the_run(tmp_path, inputs, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise SetupError("weights/fine/bundle.json: field name is missing")
+
+    monkeypatch.setattr(command_line, "load_models", broken)
+    assert command_line.main(["--inputs", str(inputs), "--outputs", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "viscera: weights/fine/bundle.json: field name is missing\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--inputs", "{in}"], id="no outputs"),
+        pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "0"], id="no threads"),
+        pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "two"], id="threads in words"),
+        pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--overwrite", "--skip-existing"], id="both"),
+        pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--colour"], id="unknown option"),
+    ],
+)
+def test_wrong_options_end_with_2(tmp_path, inputs, arguments):
+    names = {"{in}": str(inputs), "{out}": str(tmp_path / "out")}
+    with pytest.raises(SystemExit) as caught:
+        command_line.main([names.get(argument, argument) for argument in arguments])
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs_name", "outputs_name", "more", "message"),
+    [
+        pytest.param("nowhere", "out", [], "nowhere: cannot be read", id="no input folder"),
+        pytest.param("empty", "out", [], "no .nii or .nii.gz", id="empty input folder"),
+        pytest.param("in", "file", [], "file: cannot be written to", id="a file for a folder"),
+        pytest.param("in", "out", ["--system", "nobody"], "nobody.toml: cannot be read", id="no such system"),
+        pytest.param("in", "out", ["--report", "/no/where/r.jsonl"], "report cannot be written", id="no report"),
+    ],
+)
+def test_unusable_places_end_with_2_and_one_line(tmp_path, inputs, capsys, inputs_name, outputs_name, more, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    arguments = ["--inputs", str(inputs.parent / inputs_name), "--outputs", str(tmp_path / outputs_name), *more]
+    assert command_line.main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_help_is_for_a_newcomer():
+    result = subprocess.run([sys.executable, "-m", "app", "--help"], capture_output=True, text=True, check=True)
+    for word in ("--skip-existing", "--report", "examples:", "exit status", "1 liver", "viscera-float32"):
+        assert word in result.stdout
+
+
+def test_starting_costs_no_heavy_import():
+    code = "import sys, app.command_line; print(sorted({'torch', 'openvino', 'numba', 'tqdm'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+def test_the_real_program_on_a_phantom_in_another_folder(tmp_path, inputs):
+    """As a process, with the weights that ship, from a folder that is not the project's."""
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-m", "app", "--inputs", str(inputs), "--outputs", str(tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert nib.load(tmp_path / "out" / "good.nii.gz").shape == (40, 60, 30)

@@ -1,0 +1,97 @@
+import nibabel as nib
+import numpy as np
+import pytest
+
+from app.errors import SetupError
+from app.grid import Grid
+from app.pipeline import Outcome, load_models, organ_volumes, run_case
+from app.system import SYSTEMS, load_system
+from tests.files import body_phantom, lps_affine, save_nifti
+from tests.models import known_models, nothing
+
+SYSTEM = load_system("viscera")
+SPACING = (3.0, 2.0, 4.0)  # x, y, z mm
+
+
+def run(tmp_path, voxels, models=None, affine=None):
+    source = save_nifti(tmp_path / "a_0000.nii.gz", voxels, affine if affine is not None else lps_affine(SPACING))
+    outcome = Outcome()
+    run_case(source, tmp_path / "a.nii.gz", SYSTEM, lambda: models or known_models(), outcome, threads=2)
+    return np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj), outcome
+
+
+def test_the_mask_is_where_the_tissue_is(tmp_path):
+    voxels = body_phantom((60, 80, 40))
+    mask, outcome = run(tmp_path, voxels)
+    body = voxels > 0
+    overlap = 2 * (body & (mask == 1)).sum() / (body.sum() + (mask == 1).sum())
+    assert overlap > 0.97  # all but the interpolated surface
+    assert set(np.unique(mask)) == {0, 1}
+    assert outcome.warnings == []
+    assert outcome.volume_ml["liver"] == pytest.approx((mask == 1).sum() * 0.024)
+    assert outcome.volume_ml["spleen"] == 0
+    assert list(outcome.seconds) == [
+        "read", "load", "locate", "resample", "normalise", "segment", "clean", "restore", "write",
+    ]  # fmt: skip
+
+
+def test_every_orientation_gives_the_same_mask(tmp_path):
+    voxels = body_phantom((60, 80, 40))
+    voxels[:20, :30, :10] = 900  # bone in one corner, so that a flip shows
+    plain, _ = run(tmp_path, voxels)
+    affine = lps_affine(SPACING)
+    turned = affine[:, [2, 0, 1, 3]] * [-1, 1, -1, 1]
+    mask, _ = run(tmp_path, voxels.transpose(2, 0, 1)[::-1, :, ::-1], affine=turned)
+    assert (plain == 3).any()
+    assert (mask[::-1, :, ::-1].transpose(1, 2, 0) == plain).all()
+
+
+def test_nothing_located_means_the_whole_volume(tmp_path):
+    mask, outcome = run(tmp_path, body_phantom(), known_models(localiser=nothing))
+    assert outcome.box is None
+    assert (mask == 1).any()
+    assert outcome.warnings == ["phase one found no organ; the whole volume is processed"]
+
+
+def test_an_empty_result_is_an_empty_mask(tmp_path):
+    mask, outcome = run(tmp_path, body_phantom(), known_models(fine=nothing))
+    assert mask.dtype == np.uint8
+    assert not mask.any()
+    assert outcome.warnings == ["no organ found; the mask is empty"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 40), (300, 1, 2), (33, 34, 35)])
+def test_any_shape(tmp_path, shape):
+    mask, outcome = run(tmp_path, np.full(shape, 50, np.int16) - np.arange(shape[0], dtype=np.int16)[:, None, None])
+    assert mask.shape == shape
+    assert outcome.seconds["write"] > 0
+
+
+def test_what_was_found_before_a_failure_is_kept(tmp_path):
+    def broken(_):
+        raise RuntimeError("out of memory")
+
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), lps_affine(SPACING))
+    outcome = Outcome()
+    with pytest.raises(RuntimeError):
+        run_case(source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(fine=broken), outcome, threads=1)
+    assert outcome.scan is not None
+    assert outcome.box is not None
+    assert "segment" in outcome.seconds
+    assert not (tmp_path / "m.nii.gz").exists()
+
+
+def test_organ_volumes():
+    mask = np.array([[[0, 1, 1]], [[13, 13, 13]]], np.uint8)
+    volumes = organ_volumes(mask, Grid((2, 1, 3), (10.0, 10.0, 5.0)))
+    assert volumes["liver"] == 1.0
+    assert volumes["left_kidney"] == 1.5
+    assert sum(volumes.values()) == 2.5
+
+
+def test_a_localiser_in_torchscript_is_refused(tmp_path):
+    path = tmp_path / "odd.toml"
+    text = (SYSTEMS / "viscera.toml").read_text()
+    path.write_text(text.replace('engine = "openvino-int8"', 'engine = "torchscript"', 1))
+    with pytest.raises(SetupError, match=r"locate\.engine"):
+        load_models(load_system(str(path)), threads=1, pinned=True)
