@@ -1,0 +1,29 @@
+"""Where real scans are, beside the project; tests that need them are skipped, with the reason, where they are not."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+CASES = SHARED / "cases"
+DATA = SHARED / "data"
+
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"no real scans: {CASES} is not there")
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no labelled scans: {DATA} is not there")
+
+# Millilitres of an adult's organs, wide: to see a wrong unit, a flip or a missing organ, not to judge a patient.
+PLAUSIBLE_ML = {
+    "liver": (700, 3500),
+    "right_kidney": (50, 450),
+    "spleen": (50, 1000),
+    "pancreas": (15, 200),
+    "aorta": (20, 300),
+    "stomach": (30, 1200),
+    "left_kidney": (50, 450),
+}
+
+
+def check_volumes(volume_ml):
+    """Every large organ within its range."""
+    odd = {name: volume_ml[name] for name, (low, high) in PLAUSIBLE_ML.items() if not low <= volume_ml[name] <= high}
+    assert not odd

@@ -1,0 +1,208 @@
+"""The image as an organiser runs it, in a real engine; skipped with the reason where none answers."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.files import body_phantom, lps_affine, save_nifti
+from tests.shared import CASES, check_volumes, needs_cases
+
+PROJECT = Path(__file__).parent.parent
+NAME = "viscera-under-test"
+
+
+def no_engine():
+    if shutil.which("docker") is None:
+        return "docker is not installed"
+    answer = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
+    return f"no Docker engine answers: {answer.stderr.strip()[:200]}" if answer.returncode else None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engine():
+    if reason := no_engine():
+        pytest.skip(reason)
+
+
+pytestmark = pytest.mark.slow
+
+
+def build(folder, *options):
+    command = ["sh", str(PROJECT / "build_and_save.sh"), *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory, _engine):
+    folder = tmp_path_factory.mktemp("archive")
+    result = build(folder, NAME)
+    assert result.returncode == 0, result.stderr
+    yield folder / f"{NAME}.tar.gz"
+    subprocess.run(["docker", "image", "rm", "-f", NAME], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def image(archive):
+    """What an organiser gets: loaded from the archive."""
+    subprocess.run(["docker", "image", "rm", "-f", NAME], capture_output=True, check=True)
+    subprocess.run(["docker", "load", "-i", str(archive)], capture_output=True, check=True)
+    return NAME
+
+
+@pytest.fixture
+def folders(tmp_path):
+    inputs, outputs = tmp_path / "inputs", tmp_path / "outputs"
+    inputs.mkdir()
+    outputs.mkdir()
+    outputs.chmod(0o777)
+    return inputs, outputs
+
+
+def run(image, folders, *options, command=(), network="none"):
+    inputs, outputs = folders
+    mounts = ["-v", f"{inputs}:/workspace/inputs", "-v", f"{outputs}:/workspace/outputs"]
+    whole = ["docker", "run", "--rm", "--network", network, "-m", "8g", *mounts, *options, image, *command]
+    return subprocess.run(whole, capture_output=True, text=True, check=False)
+
+
+def labels(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def phantom(folder, name="phantom_0000.nii.gz"):
+    return save_nifti(folder / name, body_phantom((50, 40, 30)), lps_affine((6, 6, 8)))
+
+
+def test_the_archive_comes_with_its_sum(archive):
+    words = (archive.parent / f"{NAME}.tar.gz.sha256").read_text().split()
+    assert words[1] == archive.name
+    assert (
+        subprocess.run(["sha256sum", "-c", f"{archive.name}.sha256"], cwd=archive.parent, check=False).returncode == 0
+    )
+
+
+def test_no_torch_in_the_default_image(image, folders):
+    result = run(image, folders, command=["python", "-c", "import torch"])
+    assert "ModuleNotFoundError" in result.stderr
+
+
+@needs_cases
+def test_a_real_scan_both_ways(image, folders):
+    inputs, outputs = folders
+    shutil.copy(CASES / "hcc_006_0000.nii.gz", inputs)
+    theirs = nib.load(inputs / "hcc_006_0000.nii.gz")
+    masks = []
+    for command in ((), ("/bin/bash", "-c", "sh predict.sh --report /workspace/outputs/report.jsonl")):
+        result = run(image, folders, command=command)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.startswith("hcc_006: ")
+        ours = nib.load(outputs / "hcc_006.nii.gz")
+        assert ours.shape == theirs.shape
+        np.testing.assert_array_equal(ours.affine, theirs.affine)
+        masks.append(labels(outputs / "hcc_006.nii.gz"))
+    np.testing.assert_array_equal(masks[0], masks[1])
+    line = json.loads((outputs / "report.jsonl").read_text())
+    check_volumes(line["volume_ml"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="plain"),
+        pytest.param(("--read-only", "--cap-drop", "ALL"), id="read-only, no capabilities"),
+        pytest.param(("--user", "12345:12345"), id="numeric user"),
+        pytest.param(("--read-only", "--cap-drop", "ALL", "--user", "12345:12345", "--shm-size", "64m"), id="all"),
+        pytest.param(("--cpus", "1", "--pids-limit", "128"), id="one CPU of quota, few processes"),
+    ],
+)
+def test_hostile_containers(image, folders, options):
+    inputs, outputs = folders
+    phantom(inputs)
+    result = run(image, folders, *options)
+    errors = [line for line in result.stderr.splitlines() if ": warning: " not in line]
+    assert (result.returncode, errors) == (0, [])
+    assert labels(outputs / "phantom.nii.gz").shape == (50, 40, 30)
+    assert [path.name for path in outputs.iterdir()] == ["phantom.nii.gz"]
+
+
+def test_without_an_output_mount_one_warning(image, folders):
+    inputs, _ = folders
+    phantom(inputs)
+    command = ["docker", "run", "--rm", "--network", "none", "-v", f"{inputs}:/workspace/inputs", image]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert result.stderr.count("is not a mount") == 1
+
+
+def test_bad_scans_and_exit_status(image, folders):
+    inputs, outputs = folders
+    assert run(image, folders).returncode == 2
+    phantom(inputs)
+    whole = phantom(inputs, "cut_0000.nii.gz").read_bytes()
+    (inputs / "cut_0000.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (inputs / "text.nii.gz").write_bytes(gzip.compress(b"words"))
+    result = run(image, folders)
+    assert result.returncode == 1
+    failed = [line for line in result.stderr.splitlines() if ": failed: " in line]
+    assert [line.split(":")[0] for line in failed] == ["cut", "text"]
+    assert [path.name for path in outputs.iterdir()] == ["phantom.nii.gz"]
+
+
+def test_threads_follow_the_quota_and_memory_the_limit(image, folders):
+    code = "from app import resources as r; print(r.thread_count(), r.memory_limit())"
+    result = run(image, folders, "--cpus", "1", command=["python", "-c", code])
+    assert result.stdout.split() == ["1", str(8 << 30)]
+
+
+def test_stopping_leaves_nothing_half_written(image, folders):
+    inputs, outputs = folders
+    phantom(inputs)
+    result = run(image, folders, command=["sh", "-c", "timeout -s TERM 0.8 sh predict.sh; echo $?"])
+    assert result.stdout.splitlines()[-1] in ("124", "143", "0")
+    assert all(path.name == "phantom.nii.gz" for path in outputs.iterdir())
+
+
+def test_build_stops_with_one_line(tmp_path):
+    wheel = tmp_path / "torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl"
+    wheel.write_bytes(b"")
+    environment = {"TORCH_WHEEL": str(wheel)}
+    result = subprocess.run(
+        ["sh", str(PROJECT / "build_and_save.sh"), "--with-torch"],
+        cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "not a CPU build" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert build(tmp_path, "Capital").returncode == 1
+
+
+@needs_cases
+def test_the_image_with_torch_gives_the_mask_of_the_default_one(image, folders, tmp_path):
+    """TorchScript in the one, OpenVINO float32 in the other, on a real scan."""
+    name = f"{NAME}-torch"
+    result = build(tmp_path, "--with-torch", name)
+    if "not a CPU build" in result.stderr or "gathering torch failed" in result.stderr:
+        pytest.skip(f"no CPU build of torch here: {result.stderr.strip()}")
+    assert result.returncode == 0, result.stderr
+    inputs, outputs = folders
+    shutil.copy(CASES / "hcc_006_0000.nii.gz", inputs)
+    try:
+        result = run(name, folders, "--read-only", "--cap-drop", "ALL", "--user", "12345:12345")
+        assert (result.returncode, result.stderr) == (0, "")
+        torch = labels(outputs / "hcc_006.nii.gz")
+        (outputs / "hcc_006.nii.gz").unlink()
+        result = run(image, folders, command=["sh", "predict.sh", "--system", "viscera-float32"])
+        assert (result.returncode, result.stderr) == (0, "")
+    finally:
+        subprocess.run(["docker", "image", "rm", "-f", name], capture_output=True, check=False)
+    openvino = labels(outputs / "hcc_006.nii.gz")
+    assert (torch == openvino).mean() >= 0.999
+    inside = (torch > 0) | (openvino > 0)
+    assert (torch == openvino)[inside].mean() >= 0.99
