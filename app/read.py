@@ -20,45 +20,17 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from app.errors import CaseError
-from app.grid import Box, Grid
+from app.grid import Grid
 from app.hounsfield import to_hounsfield
-from app.types import Labels, Voxels
+from app.orientation import Orientation, is_orthonormal, orientation_of
+from app.types import Voxels
 
 Header = nib.Nifti1Header  # Nifti2Header is a subclass of it
 
 GZIP_MAGIC = b"\x1f\x8b"
 HEADER_SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 MAGICS = (b"n+1", b"n+2")
-ORTHONORMAL_TOLERANCE = 1e-4  # ITK's own limit on direction cosines is of this size
 SPACING_TOLERANCE = 0.01  # relative; writers round the affine and the voxel sizes differently
-
-
-@dataclass(frozen=True, slots=True)
-class Orientation:
-    """How the file's axes lie in the body. axes: the file's axis behind z, y and x. flipped: it runs the other way."""
-
-    axes: tuple[int, int, int]
-    flipped: tuple[bool, bool, bool]
-
-    def to_body(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
-        """A view (z, y, x) of an array in the file's axis order."""
-        return np.transpose(array, self.axes)[self._flips]
-
-    def to_file(self, array: Labels) -> Labels:
-        """A view in the file's axis order of an array (z, y, x); the inverse of `to_body`."""
-        return np.transpose(array[self._flips], np.argsort(self.axes))
-
-    def box_in_file(self, box: Box, grid: Grid) -> list[list[int]]:
-        """`[[start, stop], ...]` of a box (z, y, x) in the file's own voxel indices, per axis of the file."""
-        spans: list[list[int]] = [[], [], []]
-        for axis, flip, start, stop, n in zip(self.axes, self.flipped, box.start, box.stop, grid.shape, strict=True):
-            spans[axis] = [n - stop, n - start] if flip else [start, stop]
-        return spans
-
-    @property
-    def _flips(self) -> tuple[slice, slice, slice]:
-        z, y, x = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
-        return z, y, x
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,19 +199,13 @@ def _affine(header: Header) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _orientation(affine: NDArray[np.float64], path: Path) -> tuple[Orientation, list[str]]:
-    """The body's axes nearest to the file's, and a warning where they are not at right angles."""
-    warnings = []
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    if np.abs(cosines.T @ cosines - np.eye(3)).max() > ORTHONORMAL_TOLERANCE:
-        warnings.append("direction cosines are not orthonormal; axes processed as if at right angles, affine kept")
-    ras_axis, ras_sign = nib.io_orientation(affine).T
-    if not np.isfinite(ras_axis).all():
-        raise CaseError(f"{path.name}: the affine does not say which axis is which; fix the header")
-    file_axis = np.argsort(ras_axis)  # the file's axis along x, y, z of the body
-    x, y, z = (int(axis) for axis in file_axis)
-    # LPS: x must grow to the left and y to the back, against RAS; z grows to the head in both.
-    flipped = (bool(ras_sign[z] < 0), bool(ras_sign[y] > 0), bool(ras_sign[x] > 0))
-    return Orientation((z, y, x), flipped), warnings
+    try:
+        orientation = orientation_of(affine)
+    except ValueError as error:
+        raise CaseError(f"{path.name}: {error}; fix the header") from error
+    if is_orthonormal(affine):
+        return orientation, []
+    return orientation, ["direction cosines are not orthonormal; axes processed as if at right angles, affine kept"]
 
 
 def _numbers(values: NDArray[np.float64] | list[float]) -> str:

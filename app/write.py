@@ -10,7 +10,8 @@ from typing import cast
 import numpy as np
 from isal import igzip
 
-from app.read import Header, Orientation
+from app.orientation import Orientation
+from app.read import Header
 from app.types import Labels
 
 GZIP_LEVEL = 1  # of isal's 0..3; a mask is mostly zeros: higher levels save little and cost time

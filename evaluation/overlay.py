@@ -58,7 +58,7 @@ def busiest(labels: Labels, axis: int) -> int:
     if not labels.any():
         return labels.shape[axis] // 2
     others = tuple(a for a in range(3) if a != axis)
-    organs = sum((labels == label).any(others).astype(np.int64) for label in range(1, len(COLOURS)))
+    organs: NDArray[np.int64] = np.sum([(labels == label).any(others) for label in range(1, len(COLOURS))], 0)
     voxels: NDArray[np.int64] = np.count_nonzero(labels, others)
     return int(np.argmax(organs * labels.size + voxels))
 
