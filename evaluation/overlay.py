@@ -56,7 +56,7 @@ def _plane(voxels: Voxels, labels: Labels, spacing: Spacing, axis: int) -> Image
 def busiest(labels: Labels, axis: int) -> int:
     """The slice with most different organs, of those the one with most of them; the middle one of an empty mask."""
     if not labels.any():
-        return labels.shape[axis] // 2
+        return int(labels.shape[axis] // 2)
     others = tuple(a for a in range(3) if a != axis)
     organs: NDArray[np.int64] = np.sum([(labels == label).any(others) for label in range(1, len(COLOURS))], 0)
     voxels: NDArray[np.int64] = np.count_nonzero(labels, others)
