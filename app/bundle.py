@@ -19,7 +19,9 @@ from app.types import Shape, Spacing
 FILE_NAME = "bundle.json"
 AXES = "zyx"
 ROLES = ("localiser", "fine")
-ENGINES = ("openvino-float32", "openvino-int8", "torchscript")
+TORCHSCRIPT = "torchscript"
+SUFFIXES = {"openvino-float32": {".xml", ".bin"}, "openvino-int8": {".xml", ".bin"}, TORCHSCRIPT: {".pt"}}
+ENGINES = tuple(SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,12 @@ class Bundle:
         unknown = set(self.files) - set(ENGINES)
         if unknown or not self.files:
             raise ValueError(f"files must name engines out of {', '.join(ENGINES)}, found {sorted(self.files)}")
+        for engine, files in self.files.items():
+            suffixes = [Path(name).suffix for name in files]
+            if set(suffixes) != SUFFIXES[engine] or len(suffixes) != len(SUFFIXES[engine]):
+                raise ValueError(
+                    f"files.{engine} must name one of each {sorted(SUFFIXES[engine])}, found {list(files)}"
+                )
         if self.role == "localiser" and (self.shape is None or self.spacing_mm or self.window):
             raise ValueError("a localiser has a shape, and neither spacing_mm nor window")
         if self.role == "fine" and (self.spacing_mm is None or self.window is None or self.shape):

@@ -1,6 +1,6 @@
 """Cases: which scans an input names, and what their masks are called."""
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,12 @@ def find_cases(inputs: Path, outputs: Path) -> list[Case]:
     if not paths or not _is_scan(paths[0]):
         raise SetupError(f"{inputs}: no .nii or .nii.gz file here")
     targets = {path: outputs / f"{case_name(path)}.nii.gz" for path in paths}
-    count = Counter(targets.values())
+    users = defaultdict(list)
+    for path, target in targets.items():
+        users[target].append(path.name)
+    sources = {_identity(path) for path in paths}
     return [
-        Case(case_name(path), path, target, _clash(path, target, targets, count[target]))
+        Case(case_name(path), path, target, _clash(path, target, users[target], sources))
         for path, target in targets.items()
     ]
 
@@ -51,10 +54,19 @@ def _is_scan(path: Path) -> bool:
     return path.name.endswith(ENDINGS) and not path.name.startswith(".") and not path.is_dir()
 
 
-def _clash(path: Path, target: Path, targets: dict[Path, Path], count: int) -> str | None:
-    if count > 1:
-        others = ", ".join(p.name for p, t in targets.items() if t == target and p != path)
+def _clash(path: Path, target: Path, users: list[str], sources: set[tuple[int, int] | None]) -> str | None:
+    if len(users) > 1:
+        others = ", ".join(name for name in users if name != path.name)
         return f"{path.name}: {others} would have the same mask {target.name}; rename one"
-    if any(target.exists() and target.samefile(source) for source in targets if source.exists()):
+    if (identity := _identity(target)) is not None and identity in sources:
         return f"{path.name}: its mask {target.name} would overwrite an input; choose another output folder"
     return None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for two names of one file; None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

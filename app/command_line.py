@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from app import __version__, resample, resources
+from app import __version__, resources
 from app.cases import Case, find_cases
 from app.errors import CaseError, SetupError
 from app.pipeline import Models, Outcome, load_models, run_case
@@ -86,24 +86,23 @@ def _run(options: argparse.Namespace) -> int:
     settings = Settings(
         load_system(options.system),
         options.threads or resources.thread_count(),
-        resources.memory_limit(),
+        resources.usable_memory(),
         options.skip_existing,
     )
-    resample.use_threads(settings.threads)
     _check_writable(options.outputs)
     with _open_report(options.report) as report, ThreadPoolExecutor(1) as pool:
         # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
         loading = pool.submit(_load, settings)
-        lines = []
-        progress = Progress(len(cases))
-        for case in cases:
-            line = _one_case(case, settings, loading.result)
-            lines.append(line)
-            report.write(line.json() + "\n")
-            report.flush()
-            progress.show(line)
-        progress.close()
-    return SOME_FAILED if any(line.status == FAILED for line in lines) else ALL_DONE
+        failed = False
+        with Progress(len(cases)) as progress:
+            for case in cases:
+                line = _one_case(case, settings, loading.result)
+                failed = failed or line.status == FAILED
+                report.write(line.json() + "\n")
+                report.flush()
+                progress.show(line)
+        loading.result()  # broken models are said even where no scan came as far as needing them
+    return SOME_FAILED if failed else ALL_DONE
 
 
 def _load(settings: Settings) -> Models:
@@ -159,7 +158,7 @@ def _add_header(line: Line, source: Path) -> None:
         rank = min(7, max(0, int(header["dim"][0])))
         line.shape = [int(n) for n in header["dim"][1 : rank + 1]]
         line.spacing_mm = [round(float(s), 6) for s in header["pixdim"][1 : rank + 1]]
-    except (CaseError, OSError, EOFError, ValueError):
+    except CaseError:
         return
 
 
@@ -180,10 +179,9 @@ def _open_report(path: Path | None) -> TextIO:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, found {value}")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, found {text!r}")
+    return int(text)
 
 
 def _stop(number: int, _frame: object) -> None:

@@ -9,12 +9,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from app.bundle import Bundle
+from app.bundle import TORCHSCRIPT, Bundle
 from app.errors import SetupError
 from app.types import Scores, Volume
 
 Engine: TypeAlias = Callable[[Volume], Scores]
-"""Normalised intensities (z, y, x) to raw class scores (class, z, y, x), float32."""
+"""Normalised intensities (z, y, x) to raw class scores (class, z, y, x), float32.
+
+The scores may be the engine's own buffer, which its next call overwrites: whoever keeps them copies them.
+"""
 
 
 def load_engine(bundle: Bundle, engine: str, precision: str, threads: int, *, pinned: bool) -> Engine:
@@ -27,7 +30,7 @@ def load_engine(bundle: Bundle, engine: str, precision: str, threads: int, *, pi
     Raises SetupError, naming file and field, if the bundle does not hold what is asked for.
     """
     files = bundle.engine_files(engine)
-    if engine == "torchscript":
+    if engine == TORCHSCRIPT:
         return _torchscript(files, threads)
     return _openvino(files, precision, threads, pinned)
 
@@ -66,7 +69,10 @@ def _torchscript(files: list[Path], threads: int) -> Engine:
         ) from error
 
     torch.set_num_threads(threads)
-    network = torch.jit.load(str(files[0]), map_location="cpu").float().eval()
+    try:
+        network = torch.jit.load(str(files[0]), map_location="cpu").float().eval()
+    except RuntimeError as error:
+        raise SetupError(f"{files[0]}: torch cannot load it: {str(error).splitlines()[0]}") from error
 
     def run(volume: Volume) -> Scores:
         with torch.inference_mode():

@@ -9,35 +9,41 @@ AIR = -1024  # HU; what lies outside the field of view, and what NaN and infinit
 OFFSET = 1024  # added by scanners and converters that store unsigned values
 TISSUE = (-150, 250)  # HU; fat to enhanced organs, a good part of any scan of a body
 TISSUE_SHARE = 0.05
+BELOW_WATER = -50  # HU; air, lung and fat lie below
+BELOW_SHARE = 0.001  # of the voxels; a scan inside the body still shows fat
 INT16 = np.iinfo(np.int16)
 
 
 def to_hounsfield(raw: NDArray[np.generic], slope: float, intercept: float) -> tuple[Voxels, list[str]]:
     """`raw * slope + intercept` as int16 where the result is whole, else float32, and one warning per oddity.
 
-    int16 without scaling is returned as it is, not copied. NaN and infinite voxels become air. Values that lie
-    1024 too high (an offset that was never taken off) are brought down; others that cannot be HU are left.
+    int16 and float32 without scaling are returned as they are, not copied; `raw` is only read. NaN and infinite
+    voxels become air. Values that lie 1024 too high (an offset that was never taken off) are brought down; others
+    that cannot be HU are left.
     """
-    if raw.dtype.kind == "f" or not (slope.is_integer() and intercept.is_integer()):
+    if raw.dtype.kind == "f" or not (_is_small_integer(slope) and _is_small_integer(intercept)):
         voxels, warnings = _float_voxels(raw, slope, intercept)
     else:
         voxels, warnings = _integer_voxels(raw, int(slope), int(intercept))
     return _without_offset(voxels, warnings)
 
 
+def _is_small_integer(value: float) -> bool:
+    return value.is_integer() and abs(value) < 1 << 31
+
+
 def _float_voxels(raw: NDArray[np.generic], slope: float, intercept: float) -> tuple[Voxels, list[str]]:
     with np.errstate(over="ignore", invalid="ignore"):
-        voxels = raw.astype(np.float32)
+        voxels = raw.astype(np.float32, copy=False)
         if slope != 1:
-            voxels *= np.float32(slope)
+            voxels = voxels * np.float32(slope)
         if intercept != 0:
-            voxels += np.float32(intercept)
-    odd = ~np.isfinite(voxels)
-    count = int(np.count_nonzero(odd))
+            voxels = voxels + np.float32(intercept)
+    finite = np.isfinite(voxels)
+    count = voxels.size - int(np.count_nonzero(finite))
     if not count:
         return voxels, []
-    voxels[odd] = AIR
-    return voxels, [f"{count} voxels are NaN or infinite; taken as air ({AIR} HU)"]
+    return np.where(finite, voxels, np.float32(AIR)), [f"{count} voxels are NaN or infinite; taken as air ({AIR} HU)"]
 
 
 def _integer_voxels(raw: NDArray[np.generic], slope: int, intercept: int) -> tuple[Voxels, list[str]]:
@@ -49,20 +55,25 @@ def _integer_voxels(raw: NDArray[np.generic], slope: int, intercept: int) -> tup
         return wide.clip(INT16.min, INT16.max).astype(np.int16), [
             f"values from {min(ends)} to {max(ends)} cannot be HU; cut to {INT16.min}..{INT16.max}"
         ]
-    voxels = raw.astype(np.int32)  # holds every intermediate value: the result fits 16 bits
+    voxels = raw.astype(np.int32)  # what does not fit wraps round, and back again: the result has 16 bits
     voxels *= slope
     voxels += intercept
     return voxels.astype(np.int16), []
 
 
 def _without_offset(voxels: Voxels, warnings: list[str]) -> tuple[Voxels, list[str]]:
-    """HU have air and fat below zero; where nothing is, the values are something else."""
+    """A CT has air and fat well below zero; where next to nothing is, the values are something else.
+
+    Said of a scan of one value only where that value is not below zero: a scan of nothing but air is a scan.
+    """
     low, high = float(voxels.min()), float(voxels.max())
-    if low < 0:
+    if np.count_nonzero(voxels < BELOW_WATER) >= BELOW_SHARE * voxels.size:
         return voxels, warnings
     tissue = np.count_nonzero((voxels >= OFFSET + TISSUE[0]) & (voxels <= OFFSET + TISSUE[1]))
-    if tissue >= TISSUE_SHARE * voxels.size and low < OFFSET + TISSUE[0]:
+    dark = np.count_nonzero(voxels < OFFSET + TISSUE[0])
+    if tissue >= TISSUE_SHARE * voxels.size and dark:
         message = f"values from {low:g} to {high:g} look like HU + {OFFSET}; {OFFSET} taken off"
-        return voxels - voxels.dtype.type(OFFSET), [*warnings, message]
-    message = f"values from {low:g} to {high:g} cannot be HU (none below zero); processed as they are, check the mask"
-    return voxels, [*warnings, message]
+        # int16 holds the result: what is next to never below -50 comes down to -1074, and noise below that is cut
+        return np.maximum(voxels, INT16.min + OFFSET) - voxels.dtype.type(OFFSET), [*warnings, message]
+    message = f"values from {low:g} to {high:g} cannot be HU (nothing is air or fat); processed as they are"
+    return voxels, [*warnings, f"{message}, check the mask"]

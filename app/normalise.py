@@ -1,5 +1,6 @@
 """Normalise: Hounsfield units to what a network was trained on. The figures are the bundle's."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,9 @@ class Intensity:
     deviation: float
 
     def __post_init__(self) -> None:
-        if not self.low < self.high or not self.deviation > 0:
-            raise ValueError(f"needs low < high and deviation > 0, got {self}")
+        finite = all(math.isfinite(value) for value in (self.low, self.high, self.mean, self.deviation))
+        if not finite or not self.low < self.high or not self.deviation > 0:
+            raise ValueError(f"needs finite values, low < high and deviation > 0, got {self}")
 
 
 def normalise(volume: Volume, intensity: Intensity) -> Volume:

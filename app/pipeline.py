@@ -3,6 +3,7 @@
 read -> locate -> crop -> resample -> normalise -> segment -> clean -> restore -> write
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,14 +15,15 @@ import numpy as np
 from app.bundle import Bundle, load_bundle
 from app.classify import classify
 from app.clean import demote, drop_small
+from app.crop import crop
 from app.engine import Engine, load_engine
-from app.errors import SetupError
+from app.errors import CaseError
 from app.grid import Box, Grid, grid_at_spacing, whole
 from app.labels import ORGANS
 from app.locate import locate
 from app.normalise import normalise
 from app.read import Scan, read
-from app.resample import resample
+from app.resample import resample, use_threads
 from app.restore import restore
 from app.segment import segment
 from app.system import WEIGHTS, System
@@ -64,8 +66,7 @@ class Outcome:
 
 def load_models(system: System, *, threads: int, pinned: bool, weights: Path = WEIGHTS) -> Models:
     """The system's models, checked and compiled. SetupError names the file and field that is wrong."""
-    if system.locate.engine == "torchscript":
-        raise SetupError("field locate.engine: the localiser runs in OpenVINO only")
+    use_threads(threads)
     localiser = load_bundle(weights / system.locate.bundle, "localiser")
     fine = load_bundle(weights / system.segment.bundle, "fine")
     return Models(
@@ -88,7 +89,7 @@ def run_case(
 ) -> None:
     """Segments the scan in `source` and writes its mask to `target`; what is found goes into `outcome`.
 
-    models: called after the scan has been read, so that the two may be loaded side by side.
+    models: called after the scan has been read, so that the two may be loaded side by side. memory_limit: bytes.
     Raises CaseError if the scan cannot be segmented, OSError if the mask cannot be written.
     """
     with outcome.timed("read"):
@@ -107,22 +108,26 @@ def run_case(
         )
     if outcome.box is None:
         outcome.warnings.append("phase one found no organ; the whole volume is processed")
-    mask = _segment_box(scan, outcome.box or whole(scan.grid), system, ready, outcome, threads)
+    mask = _segment_box(scan, outcome.box or whole(scan.grid), system, ready, outcome, threads, memory_limit)
     outcome.volume_ml = organ_volumes(mask, scan.grid)
-    if not any(outcome.volume_ml.values()):
+    if not mask.any():
         outcome.warnings.append("no organ found; the mask is empty")
     with outcome.timed("write"):
         write(mask, target, scan.header, scan.orientation)
 
 
-def _segment_box(scan: Scan, box: Box, system: System, models: Models, outcome: Outcome, threads: int) -> Labels:
+def _segment_box(
+    scan: Scan, box: Box, system: System, models: Models, outcome: Outcome, threads: int, memory_limit: int | None
+) -> Labels:
     """Phase two: the mask (z, y, x) of the whole scan, from what lies in the box."""
     if models.fine.spacing_mm is None:
         raise ValueError(f"bundle {models.fine.name} has no spacing")
-    crop = scan.voxels[box.slices]
-    crop_grid = Grid(box.shape, scan.grid.spacing)
+    with outcome.timed("crop"):
+        voxels, grid = crop(scan.voxels, scan.grid, box)
+        fine_grid = grid_at_spacing(grid, models.fine.spacing_mm)
+        _check_memory(scan, fine_grid, len(models.fine.labels), memory_limit)
     with outcome.timed("resample"):
-        volume = resample(crop, crop_grid, grid_at_spacing(crop_grid, models.fine.spacing_mm))
+        volume = resample(voxels, grid, fine_grid)
     with outcome.timed("normalise"):
         volume = normalise(volume, models.fine.intensity)
     with outcome.timed("segment"):
@@ -135,9 +140,20 @@ def _segment_box(scan: Scan, box: Box, system: System, models: Models, outcome: 
         return restore(scores, cleaned, box, scan.grid, threads=threads)
 
 
+def _check_memory(scan: Scan, fine: Grid, classes: int, limit: int | None) -> None:
+    """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres."""
+    needed = math.prod(fine.shape) * 4 * (classes + 2)  # scores, the volume and its normalised copy, float32
+    if limit is not None and needed > limit:
+        extent = " x ".join(f"{length:.0f}" for length in fine.extent)
+        raise CaseError(
+            f"{scan.path.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.1f} GB, more than the "
+            f"{limit / 2**30:.1f} GB allowed here; check the spacing, or raise the memory limit"
+        )
+
+
 def organ_volumes(mask: Labels, grid: Grid) -> dict[str, float]:
     """Millilitres of each organ, by name, in the order of the ids."""
     counts = np.zeros(256, np.int64)
     for plane in mask:  # bincount makes 8 bytes of every voxel: a plane at a time
         counts += np.bincount(plane.ravel(), minlength=256)
-    return {name: round(float(counts[i]) * grid.voxel_ml, 3) for i, name in enumerate(ORGANS, 1)}
+    return {name: float(counts[i]) * grid.voxel_ml for i, name in enumerate(ORGANS, 1)}

@@ -27,7 +27,10 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 

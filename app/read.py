@@ -7,6 +7,8 @@ never a copy.
 
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from gzip import BadGzipFile
 from pathlib import Path
@@ -31,6 +33,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 HEADER_SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 MAGICS = (b"n+1", b"n+2")
 SPACING_TOLERANCE = 0.01  # relative; writers round the affine and the voxel sizes differently
+SINGULAR = 1e-3  # volume of the cell over that of the right-angled one: axes less than a tenth of a degree apart
+MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # NIfTI's codes for metre and micron; 2 is mm, 0 unknown
+AS_SCANNED = "axes taken as a CT scanner stores them (left, back, head), with the header's voxel sizes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +58,11 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
 
     Raises CaseError, naming the file, for what cannot be segmented: not a NIfTI, truncated, not 3-D, bad spacing.
     """
-    try:
-        with _open(path) as file:
-            header = _read_header(file, path)
-            shape = _check_header(header, path)
-            _check_memory(header, shape, path, memory_limit)
-            raw = _read_voxels(file, header, shape, path)
-    except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
-        raise CaseError(f"{path.name}: cannot be read: {_reason(error)}") from error
+    with _readable(path) as file:
+        header = _read_header(file, path)
+        shape = _check_header(header, path)
+        _check_memory(header, shape, path, memory_limit)
+        raw = _read_voxels(file, header, shape, path)
     affine, warnings = _affine(header)
     orientation, more = _orientation(affine, path)
     voxels, yet_more = to_hounsfield(raw, *_scaling(header))
@@ -78,9 +80,19 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
 
 
 def read_header(path: Path) -> Header:
-    """Only the header, unchecked: for a report about a scan that could not be read. Raises CaseError or OSError."""
-    with _open(path) as file:
+    """Only the header, unchecked: for a report about a scan that could not be read. CaseError if there is none."""
+    with _readable(path) as file:
         return _read_header(file, path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryIO]:
+    """The open file; what the system or the decompressor has against it becomes a CaseError."""
+    try:
+        with _open(path) as file:
+            yield file
+    except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
+        raise CaseError(f"{path.name}: cannot be read: {_reason(error)}") from error
 
 
 def _open(path: Path) -> BinaryIO:
@@ -134,12 +146,17 @@ def _check_header(header: Header, path: Path) -> tuple[int, int, int]:
 
 
 def _check_memory(header: Header, shape: tuple[int, ...], path: Path, limit: int | None) -> None:
-    """Refuse what the container's limit would kill: the voxels alone, and once more where they must be converted."""
-    size = math.prod(shape) * header.get_data_dtype().itemsize
-    converted = 0 if header.get_data_dtype() == np.int16 else math.prod(shape) * 4
-    if limit is not None and size + converted > limit:
+    """Refuse what the container's limit would kill without a word, before it is loaded.
+
+    Counted are the stored voxels, their conversion to float32 unless they are int16, two copies on the way to ITK
+    (one where the file's axes are already in order) and the mask.
+    """
+    dtype = header.get_data_dtype()
+    held = 0 if dtype == np.int16 else 4
+    needed = math.prod(shape) * (dtype.itemsize + held + 2 * (held or 2) + 1)
+    if limit is not None and needed > limit:
         raise CaseError(
-            f"{path.name}: {shape} voxels need {(size + converted) / 2**30:.1f} GB, "
+            f"{path.name}: {shape} voxels need {needed / 2**30:.1f} GB, "
             f"more than the {limit / 2**30:.1f} GB allowed here; raise the memory limit"
         )
 
@@ -168,34 +185,36 @@ def _read_voxels(file: BinaryIO, header: Header, shape: tuple[int, ...], path: P
 
 
 def _scaling(header: Header) -> tuple[float, float]:
-    """slope and intercept; (1, 0) where the header has none or nonsense."""
-    try:
-        slope, intercept = header.get_slope_inter()
-    except HeaderDataError:
+    """slope and intercept; (1, 0) where the header has none or nonsense (NIfTI: a slope of 0 means none)."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
         return 1.0, 0.0
-    return (1.0, 0.0) if slope is None else (float(slope), float(intercept or 0.0))
+    return slope, intercept if math.isfinite(intercept) else 0.0
 
 
 def _affine(header: Header) -> tuple[NDArray[np.float64], list[str]]:
     """Voxel indices of the file to mm (RAS+), from the sform, else the qform, else the voxel sizes alone."""
-    warnings = []
+    if header["sform_code"] == 0 and header["qform_code"] == 0:
+        return _scanner_order(header), [f"the header has no orientation (sform and qform codes 0); {AS_SCANNED}"]
     try:
         affine = header.get_best_affine()
     except (HeaderDataError, ValueError):
-        affine = header.get_base_affine()
-        warnings.append("the header's orientation cannot be read; axes taken as stored")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        affine = header.get_base_affine()
-        warnings.append("the header's affine is not finite or singular; axes taken as stored, with its voxel sizes")
-    if header["sform_code"] == 0 and header["qform_code"] == 0:
-        warnings.append("the header has no orientation (sform and qform codes 0); axes taken as stored")
+        return _scanner_order(header), [f"the header's orientation cannot be read; {AS_SCANNED}"]
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= SINGULAR * lengths.prod():
+        return _scanner_order(header), [f"the header's affine is not finite or singular; {AS_SCANNED}"]
+    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7)
+    if scale is not None:
+        return affine * scale, ["the header's unit of length is not mm; converted"]
     sizes = np.asarray(header["pixdim"][1:4], np.float64)
-    if np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
-        warnings.append(
-            f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; the affine is used"
-        )
-    return affine, warnings
+    if np.abs(lengths / sizes - 1).max() <= SPACING_TOLERANCE:
+        return affine, []
+    return affine, [f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"]
+
+
+def _scanner_order(header: Header) -> NDArray[np.float64]:
+    """The order in which CT scanners store: to the patient's left, to the back, to the head."""
+    return np.diag([*(np.asarray(header["pixdim"][1:4], np.float64) * (-1, -1, 1)), 1.0])
 
 
 def _orientation(affine: NDArray[np.float64], path: Path) -> tuple[Orientation, list[str]]:

@@ -29,13 +29,14 @@ class Line:
 
     def json(self) -> str:
         """The line itself. What JSON has no word for (a spacing that is NaN) is null."""
-        return json.dumps(_finite(asdict(self)), ensure_ascii=False)
+        return json.dumps(_finite(asdict(self)))
 
     def add(self, outcome: Outcome) -> None:
         """What became known on the way of the case."""
         self.seconds = {step: round(seconds, 3) for step, seconds in outcome.seconds.items()}
         self.warnings = outcome.warnings
-        self.volume_ml = outcome.volume_ml
+        if outcome.volume_ml is not None:
+            self.volume_ml = {name: round(ml, 3) for name, ml in outcome.volume_ml.items()}
         if outcome.scan is not None and outcome.box is not None:
             self.box = outcome.scan.orientation.box_in_file(outcome.box, outcome.scan.grid)
 

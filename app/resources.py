@@ -38,6 +38,13 @@ def memory_limit(root: Path = Path("/")) -> int | None:
     return min((limit for limit in limits if limit is not None and limit < UNLIMITED_BYTES), default=None)
 
 
+def usable_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process may use: the cgroup's limit, or the machine's memory if that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = memory_limit(root)
+    return machine if limit is None else min(machine, limit)
+
+
 def reset_peak_memory() -> bool:
     """Starts the peak of this process anew; False where the kernel refuses (a read-only /proc)."""
     try:

@@ -96,10 +96,9 @@ def _scores_by_voxel(scores: Scores, cells: Labels) -> _ScoresByVoxel:
             slice(min(o, n - 1), min(o, n - 1) + m) for o, n, m in zip(offset, (z, y, x), mixed.shape, strict=True)
         )
         needed[at] |= mixed
-    chosen = np.flatnonzero(needed)
     row = np.full(needed.size, -1, np.int32)
-    row[chosen] = np.arange(len(chosen), dtype=np.int32)
-    values = np.ascontiguousarray(scores.reshape(len(scores), -1)[:, chosen].T)
+    row[needed.ravel()] = np.arange(np.count_nonzero(needed), dtype=np.int32)
+    values = np.ascontiguousarray(scores[:, needed].T)
     return _ScoresByVoxel(row, values, (z, y, x))
 
 

@@ -3,12 +3,14 @@
 A file that says `extends = "other"` is the system in `other.toml` with the fields it gives replaced.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.bundle import ENGINES, TORCHSCRIPT
 from app.errors import SetupError
 from app.schema import parse
 
@@ -19,13 +21,13 @@ PRECISIONS = ("f32", "bf16")
 
 
 def _at_least_zero(name: str, value: float) -> None:
-    if not value >= 0:
+    if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be zero or more, found {value}")
 
 
-def _precision(value: str) -> None:
-    if value not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, found {value!r}")
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Locate:
     margin_mm: float
 
     def __post_init__(self) -> None:
-        _precision(self.precision)
+        _one_of("engine", self.engine, tuple(engine for engine in ENGINES if engine != TORCHSCRIPT))
+        _one_of("precision", self.precision, PRECISIONS)
         _at_least_zero("min_component_ml", self.min_component_ml)
         _at_least_zero("margin_mm", self.margin_mm)
 
@@ -53,7 +56,8 @@ class Segment:
     precision: str
 
     def __post_init__(self) -> None:
-        _precision(self.precision)
+        _one_of("engine", self.engine, ENGINES)
+        _one_of("precision", self.precision, PRECISIONS[:1] if self.engine == TORCHSCRIPT else PRECISIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,12 @@ from app.normalise import Intensity
 from app.pipeline import Models
 
 PLAIN = Intensity(-1024, 3000, 0, 1)  # the network sees HU
-USUAL = {"axes": "zyx", "labels": CLASSES, "intensity": PLAIN, "files": {"openvino-float32": {}}}
+USUAL = {
+    "axes": "zyx",
+    "labels": CLASSES,
+    "intensity": PLAIN,
+    "files": {"openvino-float32": {"model.xml": "", "model.bin": ""}},
+}
 LOCALISER = Bundle(name="localiser", role="localiser", shape=(32, 32, 32), training={}, accuracy={}, **USUAL)
 FINE = Bundle(
     name="fine",

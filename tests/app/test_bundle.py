@@ -7,6 +7,7 @@ from app.bundle import load_bundle
 from app.errors import SetupError
 from app.labels import CLASSES
 
+SHA256 = hashlib.sha256(b"<net/>").hexdigest()
 FINE = {
     "name": "small",
     "role": "fine",
@@ -15,7 +16,7 @@ FINE = {
     "intensity": {"low": -160, "high": 240, "mean": 40.0, "deviation": 100},
     "spacing_mm": [2.5, 2, 1.5],
     "window": {"largest": [64, 64, 64], "smallest": [32, 32, 32], "multiple": 16, "step": 0.75},
-    "files": {"openvino-int8": {"model.xml": hashlib.sha256(b"<net/>").hexdigest()}},
+    "files": {"openvino-int8": {"model.xml": SHA256, "model.bin": SHA256}},
     "training": {"scans": ["a", "b"]},
     "accuracy": {},
 }
@@ -26,7 +27,8 @@ LOCALISER = {k: v for k, v in FINE.items() if k not in ("spacing_mm", "window")}
 
 
 def saved(folder, table):
-    (folder / "model.xml").write_text("<net/>")
+    for name in ("model.xml", "model.bin"):
+        (folder / name).write_text("<net/>")
     (folder / "bundle.json").write_text(table if isinstance(table, str) else json.dumps(table))
     return folder
 
@@ -36,7 +38,7 @@ def test_a_fine_model(tmp_path):
     assert bundle.spacing_mm == (2.5, 2.0, 1.5)
     assert bundle.intensity.low == -160.0
     assert bundle.window.largest == (64, 64, 64)
-    assert bundle.engine_files("openvino-int8") == [tmp_path / "model.xml"]
+    assert bundle.engine_files("openvino-int8") == [tmp_path / "model.xml", tmp_path / "model.bin"]
 
 
 def test_a_localiser(tmp_path):
@@ -78,6 +80,8 @@ def without(field):
             FINE | {"window": FINE["window"] | {"multiple": 1.5}}, "window.multiple must be a whole", id="1.5"
         ),
         pytest.param(FINE | {"files": {"cuda": {}}}, "files must name engines", id="no such engine"),
+        pytest.param(FINE | {"files": {"openvino-int8": {}}}, "files.openvino-int8 must name", id="no files"),
+        pytest.param(FINE | {"files": {"torchscript": {"a.bin": "0"}}}, "files.torchscript must name", id="odd file"),
         pytest.param(FINE | {"files": {}}, "files must name engines", id="no engine"),
     ],
 )
@@ -103,7 +107,7 @@ def test_engine_files_are_checked(tmp_path, change, engine, message):
 
 
 def test_files_outside_the_bundle_are_refused(tmp_path):
-    table = FINE | {"files": {"openvino-int8": {"../model.xml": "0"}}}
+    table = FINE | {"files": {"openvino-int8": {"../model.xml": "0", "model.bin": "0"}}}
     with pytest.raises(SetupError, match="outside the bundle"):
         load_bundle(saved(tmp_path, table), "fine").engine_files("openvino-int8")
 

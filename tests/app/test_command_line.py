@@ -65,12 +65,13 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
     (inputs / "bad.nii.gz").write_text("no scan")
     save_nifti(inputs / "flat.nii.gz", np.zeros((4, 5), np.int16))
     save_nifti(inputs / "zero.nii.gz", body_phantom(), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
+    (inputs / "torn.nii.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\xff" * 99)
     status, lines = run(inputs, tmp_path / "out")
     assert status == 1
     assert {case: line["status"] for case, line in lines.items()} == {
-        "bad": "failed", "flat": "failed", "good": "done", "zero": "failed",
+        "bad": "failed", "flat": "failed", "good": "done", "torn": "failed", "zero": "failed",
     }  # fmt: skip
-    for case in ("bad", "flat", "zero"):
+    for case in ("bad", "flat", "torn", "zero"):
         line = lines[case]
         assert list(line) == KEYS
         assert line["error"].startswith(f"{case}.nii.gz: ")
@@ -80,7 +81,7 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
     assert lines["zero"]["spacing_mm"] == [0, 1, 1]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.nii.gz"]
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 3
+    assert len(errors) == 4
     assert all(": failed: " in line for line in errors)
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
+import openvino
 import pytest
 
 from app.bundle import load_bundle
@@ -52,18 +53,58 @@ def test_torchscript_without_torch_says_what_to_do(fine, monkeypatch):
         load_engine(fine, "torchscript", "f32", 1, pinned=False)
 
 
-def test_the_precision_is_what_was_asked_for(fine):
-    """OpenVINO by itself turns to bf16 where the CPU has it; f32 must stay f32."""
-    import openvino
+@pytest.fixture
+def compiled(monkeypatch):
+    """Every model that OpenVINO compiles, as it stands after compiling."""
+    models = []
+    compile_model = openvino.Core.compile_model
 
-    core = openvino.Core()
-    model = core.read_model(next(path for path in fine.engine_files("openvino-float32") if path.suffix == ".xml"))
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    def spy(*arguments):
+        models.append(compile_model(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(openvino.Core, "compile_model", spy)
+    return models
+
+
+def arithmetic(model):
+    """What each convolution computes in, the end of its kernel's name: brgconv_avx512_f32, ..._bf16, ..._I8."""
+    layers = (layer.get_rt_info() for layer in model.get_runtime_model().get_ops())
+    return [info["primitiveType"].value.split("_")[-1] for info in layers if info["layerType"].value == "Convolution"]
+
+
+def test_float32_stays_float32_where_the_cpu_has_bf16(fine, compiled):
+    load_engine(fine, "openvino-float32", "f32", 1, pinned=False)
+    assert compiled[0].get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert set(arithmetic(compiled[0])) == {"f32"}
+
+
+def test_int8_layers_stay_int8(fine, compiled):
+    load_engine(fine, "openvino-int8", "f32", 1, pinned=False)
+    assert set(arithmetic(compiled[0])) == {"I8"}
+
+
+def test_bf16_is_an_option(fine, compiled):
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bf16")
+    load_engine(fine, "openvino-float32", "bf16", 1, pinned=False)
+    assert set(arithmetic(compiled[0])) == {"bf16"}
+
+
+def test_threads_are_what_was_asked_for(fine, compiled):
+    load_engine(fine, "openvino-int8", "f32", 1, pinned=False)
+    assert compiled[0].get_property("INFERENCE_NUM_THREADS") == 1
+    assert compiled[0].get_property("ENABLE_CPU_PINNING") is False
 
 
 def test_a_damaged_network_is_named(fine, tmp_path):
-    (tmp_path / "model.xml").write_text("<net>")
-    broken = replace(fine, folder=tmp_path, files={"openvino-int8": {"model.xml": sha256(b"<net>").hexdigest()}})
+    names, digest = ("model.xml", "model.bin"), sha256(b"<net>").hexdigest()
+    for name in names:
+        (tmp_path / name).write_text("<net>")
+    broken = replace(
+        fine,
+        folder=tmp_path,
+        files={"openvino-int8": dict.fromkeys(names, digest)},
+    )
     with pytest.raises(SetupError, match=r"model\.xml: OpenVINO cannot"):
         load_engine(broken, "openvino-int8", "f32", 1, pinned=False)

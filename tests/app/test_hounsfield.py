@@ -25,16 +25,17 @@ def test_every_dtype_keeps_its_values(dtype):
     ("raw", "slope", "intercept", "expected"),
     [
         pytest.param(np.array([0, 1064], np.uint16), 1.0, -1024.0, np.array([-1024, 40], np.int16), id="whole offset"),
-        pytest.param(np.array([-3, 5], np.int16), 2.0, 1.0, np.array([-5, 11], np.int16), id="whole slope"),
-        pytest.param(np.array([-2, 5], np.int16), 0.5, 0.0, np.array([-1, 2.5], np.float32), id="half slope"),
-        pytest.param(np.array([-2, 5], np.float32), 2.0, 0.0, np.array([-4, 10], np.float32), id="scaled floats"),
-        pytest.param(np.array([4, 0], np.int16), -1.0, 0.0, np.array([-4, 0], np.int16), id="negative slope"),
+        pytest.param(np.array([-90, 5], np.int16), 2.0, 1.0, np.array([-179, 11], np.int16), id="whole slope"),
+        pytest.param(np.array([-200, 5], np.int16), 0.5, 0.0, np.array([-100, 2.5], np.float32), id="half slope"),
+        pytest.param(np.array([-80, 5], np.float32), 2.0, 0.0, np.array([-160, 10], np.float32), id="scaled floats"),
+        pytest.param(np.array([64, 0], np.int16), -1.0, 0.0, np.array([-64, 0], np.int16), id="negative slope"),
+        pytest.param(np.array([-60, 0], np.int16), 1.0, 1e12, np.array([1e12, 1e12], np.float32), id="huge offset"),
     ],
 )
 def test_scaling(raw, slope, intercept, expected):
     voxels, warnings = to_hounsfield(raw, slope, intercept)
     assert_array_equal(voxels, expected, strict=True)
-    assert warnings == []
+    assert bool(warnings) == (expected.min() > -50)
 
 
 def test_not_finite_is_air():
@@ -47,6 +48,19 @@ def test_beyond_16_bits_is_cut():
     voxels, warnings = to_hounsfield(np.array([-70000, 0, 70000], np.int32), 1.0, 0.0)
     assert_array_equal(voxels, np.array([-32768, 0, 32767], np.int16), strict=True)
     assert warnings == ["values from -70000 to 70000 cannot be HU; cut to -32768..32767"]
+
+
+@pytest.mark.parametrize("value", [-1000, -1024, -3024])
+def test_nothing_but_air_is_a_scan(value):
+    assert to_hounsfield(np.full(20, value, np.int16), 1.0, 0.0)[1] == []
+
+
+def test_an_offset_is_seen_through_a_few_voxels_below_zero():
+    raw = np.full(10_000, 1064, np.int16)
+    raw[:4000], raw[0] = 24, -60
+    voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
+    assert sorted(set(voxels.tolist())) == [-1084, -1000, 40]
+    assert "1024 taken off" in warnings[0]
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
@@ -63,10 +77,11 @@ def test_an_offset_of_1024_is_taken_off(dtype):
     [
         pytest.param(np.array([0, 128, 255], np.uint8), id="a picture's grey values"),
         pytest.param(np.array([0, 0.5, 1], np.float32), id="scaled to 0..1"),
+        pytest.param(np.array([-3, 0.5, 5], np.float32), id="z-scores"),
         pytest.param(np.array([7], np.int16), id="one voxel"),
     ],
 )
-def test_other_values_without_anything_below_zero_are_kept_and_said(raw):
+def test_other_values_without_air_or_fat_are_kept_and_said(raw):
     voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
     assert voxels.tolist() == raw.tolist()
     assert len(warnings) == 1

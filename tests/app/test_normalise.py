@@ -12,7 +12,16 @@ def test_clip_then_subtract_then_divide():
     assert_array_equal(volume, np.array([-2000, -160, 40, 240, 3000], np.float32))  # only read
 
 
-@pytest.mark.parametrize("figures", [(1, 1, 0, 1), (2, 1, 0, 1), (0, 1, 0, 0), (0, 1, 0, -1), (float("nan"), 1, 0, 1)])
+INFINITE, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        (1, 1, 0, 1), (2, 1, 0, 1), (0, 1, 0, 0), (0, 1, 0, -1),
+        (NAN, 1, 0, 1), (-INFINITE, 1, 0, 1), (0, 1, NAN, 1), (0, 1, 0, INFINITE),
+    ],
+)  # fmt: skip
 def test_impossible_figures_are_refused(figures):
-    with pytest.raises(ValueError, match="low < high"):
+    with pytest.raises(ValueError, match="needs finite values"):
         Intensity(*figures)

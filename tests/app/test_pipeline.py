@@ -2,10 +2,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from app.errors import SetupError
+from app.errors import CaseError
 from app.grid import Grid
-from app.pipeline import Outcome, load_models, organ_volumes, run_case
-from app.system import SYSTEMS, load_system
+from app.pipeline import Outcome, organ_volumes, run_case
+from app.system import load_system
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models, nothing
 
@@ -31,7 +31,7 @@ def test_the_mask_is_where_the_tissue_is(tmp_path):
     assert outcome.volume_ml["liver"] == pytest.approx((mask == 1).sum() * 0.024)
     assert outcome.volume_ml["spleen"] == 0
     assert list(outcome.seconds) == [
-        "read", "load", "locate", "resample", "normalise", "segment", "clean", "restore", "write",
+        "read", "load", "locate", "crop", "resample", "normalise", "segment", "clean", "restore", "write",
     ]  # fmt: skip
 
 
@@ -89,9 +89,10 @@ def test_organ_volumes():
     assert sum(volumes.values()) == 2.5
 
 
-def test_a_localiser_in_torchscript_is_refused(tmp_path):
-    path = tmp_path / "odd.toml"
-    text = (SYSTEMS / "viscera.toml").read_text()
-    path.write_text(text.replace('engine = "openvino-int8"', 'engine = "torchscript"', 1))
-    with pytest.raises(SetupError, match=r"locate\.engine"):
-        load_models(load_system(str(path)), threads=1, pinned=True)
+def test_a_field_of_view_beyond_the_memory_limit_is_refused(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), lps_affine((900.0, 900.0, 900.0)))
+    with pytest.raises(CaseError, match=r"27000 x 45000 x 54000 mm .* more than the 8\.0 GB"):
+        run_case(
+            source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(localiser=nothing), Outcome(),
+            threads=1, memory_limit=8 << 30,
+        )  # fmt: skip

@@ -11,7 +11,7 @@ from app.grid import Box
 from app.read import read
 from tests.files import lps_affine, save_nifti
 
-VOXELS = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4) - 12  # x, y, z
+VOXELS = 50 * np.arange(-12, 12, dtype=np.int16).reshape(2, 3, 4)  # x, y, z
 
 
 def test_a_scan_as_the_challenge_stores_it(tmp_path):
@@ -52,8 +52,8 @@ def test_every_orientation_gives_the_same_body(tmp_path, axes, signs):
     assert_array_equal(scan.voxels, VOXELS.T)
     assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
     assert scan.warnings == ()
-    labels = (VOXELS.T + 12).astype(np.uint8)
-    assert_array_equal(scan.orientation.to_file(labels), stored + 12)
+    labels = (VOXELS.T // 50 + 12).astype(np.uint8)
+    assert_array_equal(scan.orientation.to_file(labels), stored // 50 + 12)
 
 
 @pytest.mark.parametrize("axes", list(permutations(range(3))))
@@ -90,7 +90,8 @@ def test_sheared_axes_are_processed_with_a_warning(tmp_path):
 
 def test_no_orientation_at_all(tmp_path):
     scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=(0, 0)))
-    assert scan.grid.shape == (4, 3, 2)
+    assert_array_equal(scan.voxels, VOXELS.T)  # as a CT scanner stores them
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
     assert any("codes 0" in warning for warning in scan.warnings)
 
 
@@ -104,7 +105,7 @@ def test_a_useless_affine_gives_way_to_the_voxel_sizes(tmp_path, value):
 def test_sizes_that_contradict_the_affine_are_said(tmp_path):
     scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, pixdim=[-1, 1, 1, 1, 0, 0, 0, 0]))
     assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
-    assert any("the affine is used" in warning for warning in scan.warnings)
+    assert any("taken from it" in warning for warning in scan.warnings)
 
 
 def test_scaled_voxels(tmp_path):
@@ -116,6 +117,21 @@ def test_scaled_voxels(tmp_path):
 def test_a_slope_that_means_nothing_is_left_out(tmp_path, slope):
     path = save_nifti(tmp_path / "a.nii.gz", VOXELS, scl_slope=slope, scl_inter=5.0)
     assert_array_equal(read(path).voxels, VOXELS.T)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [(1, 0.001), (3, 1000.0)])
+def test_other_units_of_length_are_converted(tmp_path, unit, scale):
+    affine = lps_affine()
+    affine[:3] *= scale
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, xyzt_units=unit))
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert any("not mm" in warning for warning in scan.warnings)
+
+
+def test_very_fine_voxels_are_not_singular(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, lps_affine((1e-3, 1e-3, 1e-3))))
+    assert_allclose(scan.grid.spacing, (1e-3, 1e-3, 1e-3), rtol=1e-5)
+    assert scan.warnings == ()
 
 
 def test_extensions_are_skipped(tmp_path):
@@ -147,6 +163,7 @@ def rewritten(path, content):
         pytest.param(lambda p: rewritten(p, b""), "holds 0 bytes", id="empty"),
         pytest.param(lambda p: rewritten(p, b"no scan, only words " * 40), "not a NIfTI file", id="text"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"words " * 99)), "not a NIfTI file", id="packed text"),
+        pytest.param(lambda p: rewritten(p, gzip.compress(b"")[:10] + b"\xff" * 99), "damaged", id="no deflate data"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"\x5c\x01\x00\x00")), "inside its header", id="no header"),
         pytest.param(lambda p: save_nifti(p, VOXELS[0], None), "2 axes", id="2-D"),
         pytest.param(lambda p: save_nifti(p, VOXELS[..., None]), "4 axes", id="4-D of one time point"),
@@ -178,5 +195,5 @@ def test_bad_files_give_one_clear_line(tmp_path, make, message):
 
 def test_a_scan_beyond_the_memory_limit_is_refused_before_it_is_loaded(tmp_path):
     path = save_nifti(tmp_path / "a.nii.gz", VOXELS, dim=[3, 2000, 2000, 1000, 1, 1, 1, 1])
-    with pytest.raises(CaseError, match=r"need 7\.5 GB, more than the 2\.0 GB"):
+    with pytest.raises(CaseError, match=r"need 26\.1 GB, more than the 2\.0 GB"):
         read(path, memory_limit=2 << 30)

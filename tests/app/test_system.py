@@ -31,6 +31,16 @@ def test_a_system_that_extends_another_changes_only_what_it_says():
         pytest.param(WHOLE.replace("margin_mm = 20", "margin_mm = nan"), "locate: margin_mm must be", id="NaN"),
         pytest.param(WHOLE.replace("min_share = 0.2", "min_share = 2"), "clean: min_share must be", id="share of 2"),
         pytest.param(WHOLE.replace('precision = "f32"', 'precision = "f16"', 1), "precision must be one of", id="f16"),
+        pytest.param(WHOLE.replace("[segment]", "[segment]\nname = 3"), "unknown field segment.name", id="inside"),
+        pytest.param(WHOLE.replace("openvino-int8", "cuda"), "locate: engine must be one of", id="no such engine"),
+        pytest.param(WHOLE.replace("openvino-int8", "torchscript", 1), "locate: engine", id="localiser in torch"),
+        pytest.param(
+            WHOLE.replace(
+                'engine = "openvino-int8"\nprecision = "f32" # of', 'engine = "torchscript"\nprecision = "bf16" # of'
+            ),
+            "segment: precision must be one of f32",
+            id="bf16 in torch",
+        ),
         pytest.param("[locate", "not TOML", id="half a file"),
         pytest.param('extends = "mine"', "goes round in a circle", id="itself"),
         pytest.param('extends = "nobody"', r"nobody\.toml: cannot be read", id="no base"),
@@ -40,6 +50,7 @@ def test_a_system_that_extends_another_changes_only_what_it_says():
 def test_a_wrong_field_is_named_with_its_file(tmp_path, text, message):
     path = tmp_path / "mine.toml"
     path.write_text(text)
+    (tmp_path / "viscera.toml").write_text(WHOLE)
     with pytest.raises(SetupError, match=message) as caught:
         load_system(str(path))
     assert str(caught.value).startswith(str(tmp_path))
