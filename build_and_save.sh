@@ -3,7 +3,7 @@
 #
 # usage: build_and_save.sh [--with-torch] [NAME]          (NAME: viscera, or viscera-torch)
 #
-# Writes NAME.tar.gz, its SHA-256 and its sizes into the current folder. Needs Docker, Python 3 with pip, and an
+# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder and prints the sizes. Needs Docker, Python 3 with pip, and an
 # index that pip reaches; the build itself needs no network.
 # --with-torch: the second image, whose fine model runs as TorchScript. Its torch must be a CPU build (+cpu): the
 #   wheel that TORCH_WHEEL=PATH names, or what pip as configured finds.
@@ -42,32 +42,38 @@ gather() {
 gather_torch() {
     if [ -n "${TORCH_WHEEL:-}" ]; then
         [ -f "$TORCH_WHEEL" ] || stop "TORCH_WHEEL=$TORCH_WHEEL: no such file"
-        cp "$TORCH_WHEEL" "$wheels/"
+        cp "$TORCH_WHEEL" "$wheels/" || stop "TORCH_WHEEL=$TORCH_WHEEL cannot be copied"
     else
         run "gathering torch" gather --no-deps -r "$here/requirements/torch.txt"
     fi
-    wheel=$(ls "$wheels"/torch-*.whl 2>/dev/null) || stop "TORCH_WHEEL=$TORCH_WHEEL: not a wheel of torch"
-    case $(basename "$wheel") in
+    check_torch
+}
+
+check_torch() {
+    set -- "$wheels"/torch-*.whl
+    [ $# = 1 ] && [ -f "$1" ] || stop "one wheel of torch is needed, found $(basename -a "$@" | tr '\n' ' ')"
+    case $(basename "$1") in
     *+cpu-*) ;;
-    *) stop "$(basename "$wheel") is not a CPU build (+cpu); name one with TORCH_WHEEL=PATH" ;;
+    *) stop "$(basename "$1") is not a CPU build (+cpu); name one with TORCH_WHEEL=PATH" ;;
     esac
 }
 
 check_bundles() {
-    for bundle in "$here"/weights/*/bundle.json; do
-        python3 - "$bundle" <<'PYTHON' || stop "the bundles are not what they say; restore them or export them again"
+    python3 - "$here/weights" <<'PYTHON' 2>>"$log"
 import hashlib, json, pathlib, sys
 
-bundle = pathlib.Path(sys.argv[1])
-for files in json.loads(bundle.read_text())["files"].values():
-    for name, expected in files.items():
-        path = bundle.parent / name
-        if not path.exists():
-            sys.exit(f"{path}: named in {bundle.name}, not there")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            sys.exit(f"{path}: SHA-256 is not the one in {bundle.name}")
+bundles = sorted(pathlib.Path(sys.argv[1]).glob("*/bundle.json"))
+if not bundles:
+    sys.exit(f"{sys.argv[1]}: no bundle")
+for bundle in bundles:
+    for files in json.loads(bundle.read_text())["files"].values():
+        for name, expected in files.items():
+            path = bundle.parent / name
+            if not path.exists():
+                sys.exit(f"{path}: named in bundle.json, not there")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+                sys.exit(f"{path}: SHA-256 is not the one in bundle.json")
 PYTHON
-    done
 }
 
 try_image() {
@@ -106,9 +112,10 @@ rm -rf "$wheels"
 mkdir -p "$wheels"
 [ -z "$torch" ] || gather_torch
 run "gathering wheels" gather --find-links "$wheels" -r "$here/$requirements"
+[ -z "$torch" ] || check_torch
 
 say "checking bundles"
-check_bundles
+check_bundles || stop "a bundle is not what it says: $(tail -n 1 "$log"); restore it or export it again"
 
 say "building $name:latest"
 run "docker build" docker build --network none --build-arg "REQUIREMENTS=$requirements" \
@@ -122,5 +129,7 @@ archive=$here/build/$name.tar
 run "docker save" docker save --output "$archive" "$name:latest"
 gzip -nf "$archive" || stop "compressing $archive failed"
 mv "$archive.gz" "$name.tar.gz" || stop "$name.tar.gz cannot be written here"
-sha256sum "$name.tar.gz" | tee "$name.tar.gz.sha256"
+chmod 644 "$name.tar.gz"
+sha256sum "$name.tar.gz" >"$name.tar.gz.sha256" || stop "no SHA-256 of $name.tar.gz"
+cat "$name.tar.gz.sha256"
 echo "$(stat -c %s "$name.tar.gz") bytes saved, $(docker image inspect --format '{{.Size}}' "$name:latest") bytes as an image"

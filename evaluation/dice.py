@@ -1,6 +1,7 @@
 """Dice: `python -m evaluation.dice --truth DIR --prediction DIR`. Overlap of masks, per organ and patient.
 
-A patient's figure is the mean over the organs present in its truth; the overall one is the mean over patients.
+A patient's figure is the mean over the organs present in its truth; the overall one is the mean over patients, of
+whom each has one scan here.
 Organs that are predicted but absent from the truth are listed apart, in millilitres. A missing prediction counts 0.
 """
 
@@ -94,7 +95,8 @@ def table(scores: list[CaseScore]) -> str:
 
 def save(scores: list[CaseScore], path: Path) -> None:
     """The same as JSON."""
-    content = {"mean_dice": overall(scores), "cases": [{**asdict(score), "mean": score.mean} for score in scores]}
+    cases = [{**asdict(score), "mean": score.mean if score.dice else None} for score in scores]
+    content = {"mean_dice": overall(scores), "cases": cases}
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -111,7 +113,10 @@ def main() -> None:
     parser.add_argument("--prediction", type=Path, required=True)
     parser.add_argument("--json", type=Path, help="write the scores into this file too")
     arguments = parser.parse_args()
-    scores = score_folders(arguments.truth, arguments.prediction)
+    try:
+        scores = score_folders(arguments.truth, arguments.prediction)
+    except VisceraError as error:
+        parser.exit(2, f"{error}\n")
     print(table(scores))
     if arguments.json:
         save(scores, arguments.json)

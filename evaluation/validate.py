@@ -12,10 +12,14 @@ from evaluation.dice import save, score_folders, table
 
 
 def validate(data: Path, outputs: Path, system: str) -> None:
-    """Writes a mask into `outputs` for every scan in `data`; only scans are handed on, not the masks beside them."""
+    """Writes a mask into `outputs` for every scan in `data`; only scans are handed on, not the masks beside them.
+
+    Masks of an earlier run are removed first: a scan that fails today is missing, not as good as it once was.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for scan in sorted(data.glob("*_0000.nii.gz")):
             (Path(folder) / scan.name).symlink_to(scan.resolve())
+            (outputs / scan.name.replace("_0000", "")).unlink(missing_ok=True)
         segment(["--inputs", folder, "--outputs", str(outputs), "--system", system])
 
 

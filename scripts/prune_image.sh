@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes out of an environment what the image never runs, and compiles the bytecode once and for all.
+# Takes out of an environment what the image never runs.
 # usage: prune_image.sh VENV   (inside the build)
 set -eu
 site=$(echo "$1"/lib/python3*/site-packages)

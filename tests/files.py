@@ -1,4 +1,4 @@
-"""Files that tests make: small NIfTI scans with any header, and a stand-in for the fine model."""
+"""Files that tests make: small NIfTI scans with any header."""
 
 import gzip
 from pathlib import Path

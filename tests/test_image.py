@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.files import body_phantom, lps_affine, save_nifti
-from tests.shared import CASES, check_volumes, needs_cases
+from tests.shared import CASES, check_volumes, needs_cases, skip
 
 PROJECT = Path(__file__).parent.parent
 NAME = "viscera-under-test"
@@ -28,7 +28,7 @@ def no_engine():
 @pytest.fixture(scope="module", autouse=True)
 def _engine():
     if reason := no_engine():
-        pytest.skip(reason)
+        skip(reason)
 
 
 pytestmark = pytest.mark.slow
@@ -161,14 +161,6 @@ def test_threads_follow_the_quota_and_memory_the_limit(image, folders):
     assert result.stdout.split() == ["1", str(8 << 30)]
 
 
-def test_stopping_leaves_nothing_half_written(image, folders):
-    inputs, outputs = folders
-    phantom(inputs)
-    result = run(image, folders, command=["sh", "-c", "timeout -s TERM 0.8 sh predict.sh; echo $?"])
-    assert result.stdout.splitlines()[-1] in ("124", "143", "0")
-    assert all(path.name == "phantom.nii.gz" for path in outputs.iterdir())
-
-
 def test_build_stops_with_one_line(tmp_path):
     wheel = tmp_path / "torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl"
     wheel.write_bytes(b"")
@@ -189,7 +181,7 @@ def test_the_image_with_torch_gives_the_mask_of_the_default_one(image, folders, 
     name = f"{NAME}-torch"
     result = build(tmp_path, "--with-torch", name)
     if "not a CPU build" in result.stderr or "gathering torch failed" in result.stderr:
-        pytest.skip(f"no CPU build of torch here: {result.stderr.strip()}")
+        skip(f"no CPU build of torch here: {result.stderr.strip()}")
     assert result.returncode == 0, result.stderr
     inputs, outputs = folders
     shutil.copy(CASES / "hcc_006_0000.nii.gz", inputs)
@@ -197,6 +189,14 @@ def test_the_image_with_torch_gives_the_mask_of_the_default_one(image, folders, 
         result = run(name, folders, "--read-only", "--cap-drop", "ALL", "--user", "12345:12345")
         assert (result.returncode, result.stderr) == (0, "")
         torch = labels(outputs / "hcc_006.nii.gz")
+        shutil.copy(phantom(inputs, "cut_0000.nii.gz"), inputs / "text.nii.gz")
+        (inputs / "cut_0000.nii.gz").write_bytes(b"words")
+        bad = run(name, folders, "--cpus", "1", "--pids-limit", "128")
+        assert bad.returncode == 1
+        assert next(line for line in bad.stderr.splitlines() if "failed" in line).startswith("cut: failed: ")
+        assert (outputs / "text.nii.gz").exists()
+        (inputs / "cut_0000.nii.gz").unlink()
+        (inputs / "text.nii.gz").unlink()
         (outputs / "hcc_006.nii.gz").unlink()
         result = run(image, folders, command=["sh", "predict.sh", "--system", "viscera-float32"])
         assert (result.returncode, result.stderr) == (0, "")

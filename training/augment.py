@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from app.hounsfield import AIR
+from app.labels import CLASSES
 from app.types import Shape
 from training.dataset import Volume
 from training.recipe import Augmentation, Recipe, Stage
@@ -132,7 +133,7 @@ def cut_ends(image: Tensor, labels: Tensor, rng: np.random.Generator) -> None:
 def disturb(image: Tensor, labels: Tensor, choice: Augmentation, rng: np.random.Generator) -> Tensor:
     """Intensities as another scanner, phase or protocol would give them. Only the returned image is changed."""
     if rng.random() < choice.organ_shift_probability:
-        shifts = torch.tensor(rng.normal(0, choice.organ_shift_hu, 14), dtype=torch.float32)
+        shifts = torch.tensor(rng.normal(0, choice.organ_shift_hu, len(CLASSES)), dtype=torch.float32)
         image = shift_organs(image, labels, shifts)
     if rng.random() < choice.contrast_probability:
         image = change_contrast(image, rng.normal(0, choice.brightness_hu), math.exp(rng.normal(0, choice.contrast)))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from app.grid import grid_at_spacing
+from app.labels import CLASSES
 from app.read import read
 from app.resample import resample
 from app.types import Spacing
@@ -35,7 +36,11 @@ class Volume:
 
 
 def load_volumes(folder: Path, spacing: Spacing, held_out: tuple[str, ...], seed: int) -> list[Volume]:
-    """Every `NAME_0000.nii.gz` with its `NAME.nii.gz` of patients not held out; `volumes.tsv` names the patients."""
+    """Every `NAME_0000.nii.gz` with its `NAME.nii.gz` of patients not held out, its image at `spacing` (mm, z y x).
+
+    `volumes.tsv` beside the folder names the patients; without it every volume is one. Raises ValueError where scan
+    and label are not one grid, CaseError where a file cannot be read.
+    """
     patients = patients_by_name(folder.parent / "volumes.tsv")
     paths = sorted(folder.glob("*_0000.nii.gz"))
     names = [path.name.removesuffix("_0000.nii.gz") for path in paths]
@@ -75,7 +80,7 @@ def _load_volume(path: Path, name: str, patient: str, spacing: Spacing, rng: np.
         image=torch.from_numpy(image),
         labels=torch.from_numpy(labels),
         extent=scan.grid.extent,
-        organ_points=tuple(_organ_points(labels, organ, rng) for organ in range(1, 14)),
+        organ_points=tuple(_organ_points(labels, organ, rng) for organ in range(1, len(CLASSES))),
     )
 
 

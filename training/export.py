@@ -8,7 +8,9 @@ import argparse
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,6 @@ from training.dataset import drawing_weights, load_volumes, patients_by_name
 from training.networks import PlainUNet
 from training.recipe import Recipe, load_recipe
 from training.train import build_network, normalised
-
-SMALLEST_SIDE = 64  # voxels; networks were trained on no less along any axis but z
 
 
 def trained_network(recipe: Recipe, run: Path) -> PlainUNet:
@@ -69,7 +69,16 @@ def export_torchscript(network: PlainUNet, samples: list[NDArray[np.float32]], f
     traced.half().save(str(folder / "model.pt"))
 
 
-def describe(recipe: Recipe, data: Path, folder: Path) -> dict[str, Any]:
+def steps_done(recipe: Recipe, run: Path) -> dict[str, int]:
+    """Steps of each stage that the run has behind it, which may be fewer than the recipe asks for."""
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    steps = {stage.name: stage.steps for stage in recipe.stages[: state["stage"]]}
+    if state["step"]:
+        steps[recipe.stages[state["stage"]].name] = state["step"]
+    return steps
+
+
+def describe(recipe: Recipe, recipe_name: str, steps: dict[str, int], data: Path, folder: Path) -> dict[str, Any]:
     """The content of `bundle.json`, as `app.bundle` reads it."""
     engines = {
         "openvino-float32": ("model.xml", "model.bin"),
@@ -84,30 +93,25 @@ def describe(recipe: Recipe, data: Path, folder: Path) -> dict[str, Any]:
         "name": recipe.name,
         "role": recipe.role,
         "axes": AXES,
-        "labels": list(CLASSES),
-        "intensity": {name: getattr(recipe.intensity, name) for name in ("low", "high", "mean", "deviation")},
+        "labels": CLASSES,
+        "intensity": asdict(recipe.intensity),
     }
     if recipe.role == "fine":
-        table["spacing_mm"] = list(stage.spacing_mm)
-        table["window"] = {
-            "largest": list(recipe.export.window),
-            "smallest": [SMALLEST_SIDE] * 3,
-            "multiple": recipe.export.multiple,
-            "step": recipe.export.step,
-        }
+        table["spacing_mm"] = stage.spacing_mm
+        table["window"] = asdict(recipe.export.window) if recipe.export.window else None
     else:
-        table["shape"] = list(stage.shape)
+        table["shape"] = stage.shape
     table["files"] = {
         engine: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
         for engine, files in engines.items()
         if all((folder / name).exists() for name in files)
     }
     table["training"] = {
-        "recipe": recipe.path.name,
-        "steps": {stage.name: stage.steps for stage in recipe.stages},
+        "recipe": recipe_name,
+        "steps": steps,
         "scans": used,
         "patients": len({patients.get(name, name) for name in used}),
-        "reference_masks": "pseudo-labels of another network (public FLARE25 peer), not drawn by a person",
+        "reference_masks": recipe.reference_masks,
     }
     table["accuracy"] = {}
     return table
@@ -123,16 +127,27 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
     folder = arguments.weights / recipe.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    network = trained_network(recipe, arguments.run)
-    samples = list(calibration_inputs(recipe, arguments.data))
+    arguments.weights.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.weights) as partial:  # what was shipped stays until this is whole
+        write_bundle(recipe, arguments.recipe.name, arguments.run, arguments.data, Path(partial) / recipe.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        (Path(partial) / recipe.name).rename(folder)
+    print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
+
+
+def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder: Path) -> None:
+    """The bundle of a run, in a new folder, checked as `app` will check it."""
+    folder.mkdir()
+    network = trained_network(recipe, run)
+    samples = list(calibration_inputs(recipe, data))
     export_openvino(network, recipe, samples, folder)
     if recipe.role == "fine":
         export_torchscript(network, samples, folder)
-    (folder / FILE_NAME).write_text(json.dumps(describe(recipe, arguments.data, folder), indent=1) + "\n")
-    load_bundle(folder, recipe.role)
-    print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
+    description = describe(recipe, recipe_name, steps_done(recipe, run), data, folder)
+    (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")
+    bundle = load_bundle(folder, recipe.role)
+    for engine in bundle.files:
+        bundle.engine_files(engine)
 
 
 if __name__ == "__main__":

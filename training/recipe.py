@@ -1,15 +1,14 @@
-"""Recipe: one TOML file that holds every choice of a training run. Lengths mm, axes (z, y, x)."""
+"""Recipe: one TOML file that holds the choices of a training run. Lengths mm, axes (z, y, x)."""
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
+from app.bundle import Window
+from app.errors import SetupError
 from app.normalise import Intensity
+from app.schema import parse
 from app.types import Shape, Spacing
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +89,23 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """window, multiple, step: as in the bundle. calibration_samples: drawn from training scans for INT8."""
+    """calibration_samples: drawn from training scans for INT8. window: of a fine model, as in its bundle."""
 
-    window: Shape
-    multiple: int
-    step: float
     calibration_samples: int
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Every choice of a run; held_out_patients are not trained on."""
+    """A training run. held_out_patients are not trained on; reference_masks says where the labels come from."""
 
-    path: Path
     name: str
     role: str
     seed: int
     threads: int
     checkpoint_minutes: float
     held_out_patients: tuple[str, ...]
+    reference_masks: str
     intensity: Intensity
     network: Network
     sampling: Sampling
@@ -118,32 +115,15 @@ class Recipe:
     export: Export
     stages: tuple[Stage, ...]
 
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("a recipe needs one stage at least")
+
 
 def load_recipe(path: Path) -> Recipe:
-    """The recipe in a TOML file. ValueError names the file and the table with an unknown, missing or bad entry."""
-    table = tomllib.loads(path.read_text())
+    """The recipe in a TOML file. SetupError names the file and the entry that is unknown, missing or impossible."""
     try:
-        return Recipe(
-            path=path,
-            intensity=_build(Intensity, table.pop("intensity"), "intensity"),
-            network=_build(Network, table.pop("network"), "network"),
-            sampling=_build(Sampling, table.pop("sampling"), "sampling"),
-            augmentation=_build(Augmentation, table.pop("augmentation"), "augmentation"),
-            optimiser=_build(Optimiser, table.pop("optimiser"), "optimiser"),
-            loss=_build(Loss, table.pop("loss"), "loss"),
-            export=_build(Export, table.pop("export"), "export"),
-            stages=tuple(_build(Stage, stage, "stage") for stage in table.pop("stage")),
-            held_out_patients=tuple(table.pop("held_out_patients")),
-            **table,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _build(kind: type[T], table: Mapping[str, Any], name: str) -> T:
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if set(table) != known:
-        raise ValueError(
-            f"[{name}] has unknown entries {sorted(set(table) - known)}, lacks {sorted(known - set(table))}"
-        )
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+        table = tomllib.loads(path.read_text())
+    except ValueError as error:
+        raise SetupError(f"{path}: not TOML: {error}") from error
+    return parse(Recipe, table, path)

@@ -53,8 +53,12 @@ def learning_rate(step: int, stage: Stage, warm_up: int) -> float:
     return stage.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * step / stage.steps))
 
 
-def batches(recipe: Recipe, stage: Stage, data: Path, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of a stage from `first_step` on, prepared by one thread beside the network; endless."""
+def batches(recipe: Recipe, number: int, data: Path, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of stage `number` from `first_step` to its end, prepared by one thread beside the network.
+
+    Normalised images (batch, 1, z, y, x; float32) and labels (batch, z, y, x; int64).
+    """
+    stage = recipe.stages[number]
     volumes = load_volumes(data, stage.spacing_mm, recipe.held_out_patients, recipe.seed)
     weights = drawing_weights(volumes)
     ready: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(PREFETCHED)
@@ -62,7 +66,7 @@ def batches(recipe: Recipe, stage: Stage, data: Path, first_step: int) -> Iterat
     def produce() -> None:
         try:
             for step in range(first_step, stage.steps):
-                rng = np.random.default_rng([recipe.seed, recipe.stages.index(stage), step])
+                rng = np.random.default_rng([recipe.seed, number, step])
                 chosen = rng.choice(len(volumes), stage.batch, p=weights)
                 samples = [draw_sample(volumes[index], recipe, stage, rng) for index in chosen]
                 images = torch.stack([image for image, _ in samples])[:, None]
@@ -96,6 +100,7 @@ class Run:
         return averaged + (1 - decay) * (current - averaged)
 
     def resume(self) -> None:
+        """Goes on from the checkpoint, if there is one. A run that has ended goes on when its recipe gets a stage."""
         path = self.out / "checkpoint.pt"
         if not path.exists():
             return
@@ -133,17 +138,18 @@ class Run:
     def train(self, data: Path) -> None:
         """Every stage from where the run stands to the end."""
         while self.stage < len(self.recipe.stages):
-            self._train_stage(self.recipe.stages[self.stage], data)
+            self._train_stage(data)
             self.stage, self.step = self.stage + 1, 0
             self.save()
 
-    def _train_stage(self, stage: Stage, data: Path) -> None:
+    def _train_stage(self, data: Path) -> None:
+        stage = self.recipe.stages[self.stage]
         choice = self.recipe.optimiser
         losses: list[float] = []
         saved = started = time.monotonic()
         done_before = self.step
         before = self.seconds
-        for images, labels in batches(self.recipe, stage, data, self.step):
+        for images, labels in batches(self.recipe, self.stage, data, self.step):
             rate = learning_rate(self.step, stage, choice.warm_up_steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate

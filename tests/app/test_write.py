@@ -72,3 +72,22 @@ def test_an_older_mask_is_replaced_and_equal_masks_are_equal_files(tmp_path):
     written(tmp_path, source, value=1)
     assert (tmp_path / "mask.nii.gz").read_bytes() == first
     assert gzip.decompress(first)[352:] == bytes([1]) * 24
+
+
+@pytest.mark.parametrize("stop", [SystemExit(143), KeyboardInterrupt(), OSError("disk full")])
+def test_nothing_is_left_when_writing_is_stopped_halfway(tmp_path, monkeypatch, stop):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    target = tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+    write(np.zeros((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
+    before = target.read_bytes()
+
+    def stopped(*_):
+        assert len(list(target.parent.iterdir())) == 2  # it was being written beside the older mask
+        raise stop
+
+    monkeypatch.setattr("app.write.os.replace", stopped)
+    with pytest.raises(type(stop)):
+        write(np.ones((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
+    assert list(target.parent.iterdir()) == [target]
+    assert target.read_bytes() == before

@@ -5,6 +5,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 
 from pathlib import Path  # noqa: E402
 
+from app.errors import SetupError  # noqa: E402
 from app.normalise import normalise  # noqa: E402
 from tests.files import body_phantom, lps_affine, save_nifti  # noqa: E402
 from training.losses import segmentation_loss, soft_dice  # noqa: E402
@@ -62,9 +63,10 @@ def test_learning_rate():
     ("old", "new", "message"),
     [
         ('kind = "patch"', 'kind = "slice"', 'sampling.kind is "patch"'),
-        ("steps = 2000", "stepps = 2000", r"\[stage\] has unknown entries \['stepps'\], lacks \['steps'\]"),
-        ("absent_weight = 0.1", "", r"\[loss\] .* lacks \['absent_weight'\]"),
-        ("seed = 1", "sead = 1", "sead"),
+        ("steps = 2000", "stepps = 2000", r"unknown field stages\[0\]\.stepps"),
+        ("steps = 2000", 'steps = "2000"', r"stages\[0\]\.steps must be a whole number"),
+        ("absent_weight = 0.1", "", r"loss\.absent_weight is missing"),
+        ("seed = 1", "sead = 1", "unknown field sead"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
@@ -72,7 +74,7 @@ def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
     text = (RECIPES / "fine.toml").read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(SetupError, match=message) as caught:
         load_recipe(path)
     assert str(path) in str(caught.value)
 
@@ -89,7 +91,7 @@ def tiny(tmp_path):
         ("steps = 1200", "steps = 6"),
         ("warm_up_steps = 100", "warm_up_steps = 4"),
         ("calibration_samples = 40", "calibration_samples = 2"),
-        ("window = [128, 112, 144]", "window = [64, 64, 64]"),
+        ("largest = [128, 112, 144]", "largest = [64, 64, 64]"),
         ("learning_rate = 2e-3", "learning_rate = 1e-2"),
     ):
         assert old in text
@@ -147,12 +149,22 @@ def test_an_exported_bundle_runs_in_every_engine(tiny, tmp_path):
     recipe, data = tiny
     run = Run(recipe, tmp_path / "run", torch.device("cpu"))
     run.save()
-    arguments = ["export", str(recipe.path), "--run", str(run.out), "--data", str(data), "--weights", str(tmp_path)]
+    arguments = [
+        "export",
+        str(tmp_path / "tiny.toml"),
+        "--run",
+        str(run.out),
+        "--data",
+        str(data),
+        "--weights",
+        str(tmp_path),
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", arguments)
         export.main()
     bundle = load_bundle(tmp_path / "fine", "fine")
     assert bundle.training["scans"] == ["a", "b"]
+    assert bundle.training["steps"] == {}  # an untrained network, and the bundle says so
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
