@@ -37,7 +37,7 @@ def find_cases(inputs: Path, outputs: Path) -> list[Case]:
     users = defaultdict(list)
     for path, target in targets.items():
         users[target].append(path.name)
-    sources = {_identity(path) for path in paths}
+    sources = {identity(path) for path in paths}
     return [
         Case(case_name(path), path, target, _clash(path, target, users[target], sources))
         for path, target in targets.items()
@@ -46,24 +46,33 @@ def find_cases(inputs: Path, outputs: Path) -> list[Case]:
 
 def case_name(path: Path) -> str:
     """`X` of `X_0000.nii.gz`, `X.nii.gz` and `X.nii`."""
-    stem = path.name[: -len(next(end for end in ENDINGS if path.name.endswith(end)))]
+    ending = next(end for end in ENDINGS if path.name.lower().endswith(end))
+    stem = path.name[: -len(ending)]
     return stem.removesuffix(CHANNEL) or stem
 
 
 def _is_scan(path: Path) -> bool:
-    return path.name.endswith(ENDINGS) and not path.name.startswith(".") and not path.is_dir()
+    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and not _is_folder(path)
+
+
+def _is_folder(path: Path) -> bool:
+    """A link to where this user may not look counts as a file: reading it gives the case its line."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _clash(path: Path, target: Path, users: list[str], sources: set[tuple[int, int] | None]) -> str | None:
     if len(users) > 1:
         others = ", ".join(name for name in users if name != path.name)
         return f"{path.name}: {others} would have the same mask {target.name}; rename one"
-    if (identity := _identity(target)) is not None and identity in sources:
+    if (there := identity(target)) is not None and there in sources:
         return f"{path.name}: its mask {target.name} would overwrite an input; choose another output folder"
     return None
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """The same for two names of one file; None if it is not there."""
     try:
         status = path.stat()

@@ -1,6 +1,7 @@
 """Command line: parses arguments, walks the cases, prints and reports. No step of a case is done here."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from app import __version__, resources
-from app.cases import Case, find_cases
+from app.cases import Case, find_cases, identity
 from app.errors import CaseError, SetupError
 from app.pipeline import Models, Outcome, load_models, run_case
 from app.progress import Progress
@@ -22,6 +23,7 @@ from app.report import DONE, FAILED, SKIPPED, Line
 from app.system import System, load_system, system_names
 
 ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
+MOST_THREADS = 4096
 
 EPILOG = """\
 examples:
@@ -55,6 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SetupError as error:
         print(f"viscera: {error}", file=sys.stderr)
         return UNUSABLE
+    except KeyboardInterrupt:
+        print("viscera: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,18 +70,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--inputs", type=Path, required=True, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")
-    add("--outputs", type=Path, required=True, metavar="DIR", help="folder for the masks; made if it is not there")
+    add("--inputs", type=_path, required=True, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")
+    add("--outputs", type=_path, required=True, metavar="DIR", help="folder for the masks; made if it is not there")
     add(
         "--system",
         default=os.environ.get("VISCERA_SYSTEM", "viscera"),
         help=f"{', '.join(system_names())}, or the path of a .toml file (default: %(default)s)",
     )
-    add("--threads", type=_positive, metavar="N", help="default: what the container's CPU quota and affinity allow")
+    add("--threads", type=_threads, metavar="N", help="default: what the container's CPU quota and affinity allow")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="write masks that exist anew (the default)")
     existing.add_argument("--skip-existing", action="store_true", help="leave scans alone whose mask exists")
-    add("--report", type=Path, metavar="FILE", help="write one JSON line a case into this file")
+    add("--report", type=_path, metavar="FILE", help="write one JSON line a case into this file")
     add("--version", action="version", version=f"viscera {__version__}")
     return parser
 
@@ -90,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
         options.skip_existing,
     )
     _check_writable(options.outputs)
-    with _open_report(options.report) as report, ThreadPoolExecutor(1) as pool:
+    with _open_report(options.report, cases) as report, ThreadPoolExecutor(1) as pool:
         # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
         loading = pool.submit(_load, settings)
         failed = False
@@ -98,10 +103,11 @@ def _run(options: argparse.Namespace) -> int:
             for case in cases:
                 line = _one_case(case, settings, loading.result)
                 failed = failed or line.status == FAILED
-                report.write(line.json() + "\n")
-                report.flush()
+                report.write(line)
                 progress.show(line)
         loading.result()  # broken models are said even where no scan came as far as needing them
+    if report.error is not None:
+        raise SetupError(f"{options.report}: the report is not whole: {report.error}; the masks are")
     return SOME_FAILED if failed else ALL_DONE
 
 
@@ -113,42 +119,52 @@ def _load(settings: Settings) -> Models:
 
 def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> Line:
     """The case's line; whatever goes wrong with the scan becomes its error. SetupError, which ends the run, passes."""
-    line = Line(case.name, str(case.source), str(case.target), FAILED)
-    if case.clash is not None:
-        line.output, line.error = None, case.clash
-        return line
-    if settings.skip_existing and case.target.exists():
-        line.status = SKIPPED
-        return line
+    line = Line(case.name, str(case.source), None, FAILED)
     outcome = Outcome()
     own_peak = resources.reset_peak_memory()
     start = time.perf_counter()
     try:
-        run_case(
-            case.source,
-            case.target,
-            settings.system,
-            models,
-            outcome,
-            threads=settings.threads,
-            memory_limit=settings.memory_limit,
-        )
-        line.status = DONE
+        if case.clash is not None:
+            raise CaseError(case.clash)
+        if settings.skip_existing and _has_content(case.target):
+            line.status = SKIPPED
+        else:
+            _segment(case, settings, models, outcome)
+            outcome.seconds["total"] = time.perf_counter() - start
+            line.status = DONE
+        line.output = str(case.target)
     except SetupError:
         raise
     except CaseError as error:
         line.error = str(error)
+    except OSError as error:  # what reading has to complain of is a CaseError by now
+        line.error = f"{case.target.name}: cannot be written: {error.strerror or error}"
     except MemoryError:
         line.error = f"{case.source.name}: not enough memory; raise the container's limit"
     except Exception as error:
-        line.error = f"{case.source.name}: {type(error).__name__}: {str(error).strip() or 'no message'}"
-    outcome.seconds["total"] = time.perf_counter() - start
+        line.error = f"{case.source.name}: {type(error).__name__}: {error}"
+    line.error = line.error and " ".join(line.error.split())  # one line, whatever a library had to say
     line.add(outcome)
-    line.peak_memory_mb = resources.peak_memory_mb() if own_peak else None
+    line.peak_memory_mb = resources.peak_memory_mb() if own_peak and outcome.seconds else None
     _add_header(line, case.source)
-    if line.status == FAILED:
-        line.output = None
     return line
+
+
+def _segment(case: Case, settings: Settings, models: Callable[[], Models], outcome: Outcome) -> None:
+    run_case(
+        case.source,
+        case.target,
+        settings.system,
+        models,
+        outcome,
+        threads=settings.threads,
+        memory_limit=settings.memory_limit,
+    )
+
+
+def _has_content(path: Path) -> bool:
+    """Whether a mask is there; a name too long to exist is an error, which writing will name."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _add_header(line: Line, source: Path) -> None:
@@ -171,17 +187,54 @@ def _check_writable(folder: Path) -> None:
         raise SetupError(f"{folder}: cannot be written to: {error.strerror}") from error
 
 
-def _open_report(path: Path | None) -> TextIO:
+class _Report:
+    """Lines as JSON; a report that cannot be written to any more must not stop the scans."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.error: str | None = None
+
+    def write(self, line: Line) -> None:
+        if self.error is not None:
+            return
+        try:
+            self._file.write(line.json() + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.error = error.strerror or str(error)
+
+    def __enter__(self) -> "_Report":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+def _open_report(path: Path | None, cases: list[Case]) -> _Report:
     try:
-        return Path(path or os.devnull).open("w", encoding="utf-8")
+        if path is not None and (path in {case.target for case in cases} or _is_a_source(path, cases)):
+            raise SetupError(f"{path}: the report would overwrite a scan or a mask; choose another file")
+        return _Report(Path(path or os.devnull).open("w", encoding="utf-8"))
     except OSError as error:
         raise SetupError(f"{path}: the report cannot be written: {error.strerror}") from error
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, found {text!r}")
+def _is_a_source(path: Path, cases: list[Case]) -> bool:
+    there = identity(path)
+    return there is not None and there in {identity(case.source) for case in cases}
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_THREADS}, found {text!r}")
     return int(text)
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
 
 
 def _stop(number: int, _frame: object) -> None:

@@ -3,6 +3,7 @@
 Both are imported when they are asked for: openvino takes .25 s, torch 1.6 s, and a run needs one of them.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -11,7 +12,7 @@ import numpy as np
 
 from app.bundle import TORCHSCRIPT, Bundle
 from app.errors import SetupError
-from app.types import Scores, Volume
+from app.types import Scores, Shape, Volume
 
 Engine: TypeAlias = Callable[[Volume], Scores]
 """Normalised intensities (z, y, x) to raw class scores (class, z, y, x), float32.
@@ -32,10 +33,13 @@ def load_engine(bundle: Bundle, engine: str, precision: str, threads: int, *, pi
     files = bundle.engine_files(engine)
     if engine == TORCHSCRIPT:
         return _torchscript(files, threads)
-    return _openvino(files, precision, threads, pinned)
+    return _openvino(files, bundle.shape, precision, threads, pinned)
 
 
-def _openvino(files: list[Path], precision: str, threads: int, pinned: bool) -> Engine:
+def _openvino(files: list[Path], shape: Shape | None, precision: str, threads: int, pinned: bool) -> Engine:
+    # openvino's command-line tools, imported along with it, report every start to their makers; without this package
+    # they do not, and nothing is written to HOME
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     core = openvino.Core()
@@ -47,9 +51,12 @@ def _openvino(files: list[Path], precision: str, threads: int, pinned: bool) -> 
         "ENABLE_CPU_PINNING": pinned,
     }
     try:
-        compiled = core.compile_model(core.read_model(model_path), "CPU", options)
+        model = core.read_model(model_path)
+        if shape is not None and not model.input(0).partial_shape.compatible(openvino.PartialShape([1, 1, *shape])):
+            raise SetupError(f"{model_path}: its input is {model.input(0).partial_shape}, field shape says {shape}")
+        compiled = core.compile_model(model, "CPU", options)
     except RuntimeError as error:
-        raise SetupError(f"{model_path}: OpenVINO cannot compile it: {str(error).splitlines()[-1]}") from error
+        raise SetupError(f"{model_path}: OpenVINO cannot compile it: {' '.join(str(error).split())}") from error
     request = compiled.create_infer_request()
 
     def run(volume: Volume) -> Scores:

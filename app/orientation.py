@@ -40,21 +40,21 @@ class Orientation:
         return z, y, x
 
 
-def orientation_of(affine: NDArray[np.float64]) -> Orientation:
-    """The body's axes nearest to the file's, for any affine (4, 4). ValueError if it is singular.
+def orientation_of(axes: NDArray[np.float64]) -> Orientation:
+    """The body's axes nearest to the file's; axes: (3, 3), a file axis a column, in mm (RAS+), none parallel.
 
-    >>> orientation_of(np.diag([-1.0, -1.0, 1.0, 1.0]))  # the file runs to the left, to the back, to the head
+    >>> orientation_of(np.diag([-1.0, -1.0, 1.0]))  # the file runs to the left, to the back, to the head
     Orientation(axes=(2, 1, 0), flipped=(False, False, False))
     """
+    affine = np.eye(4)
+    affine[:3, :3] = axes
     ras_axis, ras_sign = nib.io_orientation(affine).T
-    if not np.isfinite(ras_axis).all():
-        raise ValueError("the affine does not say which axis is which")
     x, y, z = (int(axis) for axis in np.argsort(ras_axis))  # the file's axis along x, y, z of the body
     # LPS: x must grow to the left and y to the back, against RAS; z grows to the head in both.
     return Orientation((z, y, x), (bool(ras_sign[z] < 0), bool(ras_sign[y] > 0), bool(ras_sign[x] > 0)))
 
 
-def is_orthonormal(affine: NDArray[np.float64]) -> bool:
+def is_orthonormal(axes: NDArray[np.float64]) -> bool:
     """Whether the file's axes stand at right angles; a gantry tilt leaves them sheared."""
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = axes / np.linalg.norm(axes, axis=0)
     return bool(np.abs(cosines.T @ cosines - np.eye(3)).max() <= ORTHONORMAL_TOLERANCE)

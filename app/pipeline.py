@@ -30,6 +30,9 @@ from app.system import WEIGHTS, System
 from app.types import Labels
 from app.write import write
 
+MODELS_BYTES = 500 << 20  # both networks and what they hold for one window, measured
+BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
+
 
 @dataclass(frozen=True, slots=True)
 class Models:
@@ -109,7 +112,7 @@ def run_case(
     if outcome.box is None:
         outcome.warnings.append("phase one found no organ; the whole volume is processed")
     mask = _segment_box(scan, outcome.box or whole(scan.grid), system, ready, outcome, threads, memory_limit)
-    outcome.volume_ml = organ_volumes(mask, scan.grid)
+    outcome.volume_ml = organ_volumes(mask, scan.voxel_ml)
     if not mask.any():
         outcome.warnings.append("no organ found; the mask is empty")
     with outcome.timed("write"):
@@ -142,18 +145,19 @@ def _segment_box(
 
 def _check_memory(scan: Scan, fine: Grid, classes: int, limit: int | None) -> None:
     """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres."""
-    needed = math.prod(fine.shape) * 4 * (classes + 2)  # scores, the volume and its normalised copy, float32
+    here = scan.voxels.nbytes + math.prod(scan.grid.shape) + MODELS_BYTES
+    needed = math.prod(fine.shape) * BYTES_PER_SCORE * (classes + 2) + here  # 2: the volume and its normalised copy
     if limit is not None and needed > limit:
         extent = " x ".join(f"{length:.0f}" for length in fine.extent)
         raise CaseError(
-            f"{scan.path.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.1f} GB, more than the "
-            f"{limit / 2**30:.1f} GB allowed here; check the spacing, or raise the memory limit"
+            f"{scan.path.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.3g} GB, more than the "
+            f"{limit / 2**30:.3g} GB allowed here; check the spacing, or raise the memory limit"
         )
 
 
-def organ_volumes(mask: Labels, grid: Grid) -> dict[str, float]:
+def organ_volumes(mask: Labels, voxel_ml: float) -> dict[str, float]:
     """Millilitres of each organ, by name, in the order of the ids."""
     counts = np.zeros(256, np.int64)
     for plane in mask:  # bincount makes 8 bytes of every voxel: a plane at a time
         counts += np.bincount(plane.ravel(), minlength=256)
-    return {name: float(counts[i]) * grid.voxel_ml for i, name in enumerate(ORGANS, 1)}
+    return {name: float(counts[i]) * voxel_ml for i, name in enumerate(ORGANS, 1)}

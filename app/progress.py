@@ -1,7 +1,8 @@
 """Progress: a line a case for a person, and a bar below them on a terminal."""
 
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from app.report import DONE, FAILED, Line
 
@@ -34,11 +35,15 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def _print(self, text: str, stream: Any) -> None:
-        if self._bar is None:
-            print(text, file=stream, flush=True)
-        else:
-            self._bar.write(text, file=stream)
+    def _print(self, text: str, stream: TextIO) -> None:
+        text = text.replace("\n", "\\n")  # a file's name may hold anything, a line is a line
+        try:
+            if self._bar is None:
+                print(text, file=stream, flush=True)
+            else:
+                self._bar.write(text, file=stream)
+        except OSError:  # nobody listens any more (`| head`), or the disk is full: the scans go on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _summary(line: Line) -> str:

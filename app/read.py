@@ -6,6 +6,7 @@ never a copy.
 """
 
 import math
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 HEADER_SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 MAGICS = (b"n+1", b"n+2")
 SPACING_TOLERANCE = 0.01  # relative; writers round the affine and the voxel sizes differently
+QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
+LARGEST_OFFSET = 1 << 30  # bytes; extensions before the voxels are text and take kilobytes
 SINGULAR = 1e-3  # volume of the cell over that of the right-angled one: axes less than a tenth of a degree apart
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # NIfTI's codes for metre and micron; 2 is mm, 0 unknown
 AS_SCANNED = "axes taken as a CT scanner stores them (left, back, head), with the header's voxel sizes"
@@ -40,13 +43,17 @@ AS_SCANNED = "axes taken as a CT scanner stores them (left, back, head), with th
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """voxels: (z, y, x) HU, int16 or float32, a view on the file's order. header: the file's own, unchanged."""
+    """voxels: (z, y, x) HU, int16 or float32, a view on the file's order. header: the file's own, unchanged.
+
+    voxel_ml: millilitres of one voxel, which are fewer than its sides say where axes are sheared.
+    """
 
     path: Path
     voxels: Voxels
     grid: Grid
     orientation: Orientation
     header: Header
+    voxel_ml: float
     warnings: tuple[str, ...]
 
 
@@ -63,10 +70,12 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         shape = _check_header(header, path)
         _check_memory(header, shape, path, memory_limit)
         raw = _read_voxels(file, header, shape, path)
-    affine, warnings = _affine(header)
-    orientation, more = _orientation(affine, path)
-    voxels, yet_more = to_hounsfield(raw, *_scaling(header))
-    z, y, x = (float(np.linalg.norm(affine[:3, axis])) for axis in orientation.axes)
+    axes, warnings = _axes(header)
+    orientation = orientation_of(axes)
+    if not is_orthonormal(axes):
+        warnings.append("direction cosines are not orthonormal; axes processed as if at right angles, affine kept")
+    voxels, more = to_hounsfield(raw, *_scaling(header))
+    z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
     body = orientation.to_body(voxels)
     nz, ny, nx = body.shape
     return Scan(
@@ -75,7 +84,8 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         grid=Grid((nz, ny, nx), (z, y, x)),
         orientation=orientation,
         header=header,
-        warnings=(*warnings, *more, *yet_more),
+        voxel_ml=abs(float(np.linalg.det(axes))) / 1000,
+        warnings=(*warnings, *more),
     )
 
 
@@ -97,6 +107,8 @@ def _readable(path: Path) -> Iterator[BinaryIO]:
 
 def _open(path: Path) -> BinaryIO:
     """A binary stream of the NIfTI itself; what is compressed is told by content, not by name."""
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
+        raise CaseError(f"{path.name}: not a regular file")
     with path.open("rb") as file:
         compressed = file.read(2) == GZIP_MAGIC
     if compressed:
@@ -128,7 +140,8 @@ def _check_header(header: Header, path: Path) -> tuple[int, int, int]:
         raise CaseError(f"{path.name}: damaged header, {rank} axes; export it again")
     shape = tuple(int(n) for n in header["dim"][1 : rank + 1])
     if rank != 3:
-        advice = "split the time points and pass them one by one" if rank > 3 else "pass the whole volume"
+        several = rank > 3 and math.prod(shape[3:]) > 1
+        advice = "split the time points and pass them one by one" if several else "save it as one 3-D volume"
         raise CaseError(f"{path.name}: {rank} axes {shape}, needs 3; {advice}")
     if min(shape) < 1:
         raise CaseError(f"{path.name}: no voxels, shape {shape}")
@@ -156,17 +169,17 @@ def _check_memory(header: Header, shape: tuple[int, ...], path: Path, limit: int
     needed = math.prod(shape) * (dtype.itemsize + held + 2 * (held or 2) + 1)
     if limit is not None and needed > limit:
         raise CaseError(
-            f"{path.name}: {shape} voxels need {needed / 2**30:.1f} GB, "
-            f"more than the {limit / 2**30:.1f} GB allowed here; raise the memory limit"
+            f"{path.name}: {shape} voxels need {needed / 2**30:.3g} GB, "
+            f"more than the {limit / 2**30:.3g} GB allowed here; raise the memory limit"
         )
 
 
 def _read_voxels(file: BinaryIO, header: Header, shape: tuple[int, ...], path: Path) -> NDArray[np.generic]:
     """Stored values in the file's axis order (Fortran order), read straight into the array that holds them."""
-    offset = header.get_data_offset()
-    skip = offset - header.sizeof_hdr
+    offset = float(header["vox_offset"])
+    skip = int(offset) - header.sizeof_hdr if 0 <= offset < LARGEST_OFFSET else -1
     if skip < 0 or len(file.read(skip)) < skip:
-        raise CaseError(f"{path.name}: damaged header, voxels said to start at byte {offset}; export it again")
+        raise CaseError(f"{path.name}: damaged header, voxels said to start at byte {offset:g}; export it again")
     needed = math.prod(shape) * header.get_data_dtype().itemsize
     try:
         flat = np.empty(needed, np.uint8)
@@ -192,39 +205,61 @@ def _scaling(header: Header) -> tuple[float, float]:
     return slope, intercept if math.isfinite(intercept) else 0.0
 
 
-def _affine(header: Header) -> tuple[NDArray[np.float64], list[str]]:
-    """Voxel indices of the file to mm (RAS+), from the sform, else the qform, else the voxel sizes alone."""
-    if header["sform_code"] == 0 and header["qform_code"] == 0:
-        return _scanner_order(header), [f"the header has no orientation (sform and qform codes 0); {AS_SCANNED}"]
-    try:
-        affine = header.get_best_affine()
-    except (HeaderDataError, ValueError):
-        return _scanner_order(header), [f"the header's orientation cannot be read; {AS_SCANNED}"]
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= SINGULAR * lengths.prod():
-        return _scanner_order(header), [f"the header's affine is not finite or singular; {AS_SCANNED}"]
-    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7)
-    if scale is not None:
-        return affine * scale, ["the header's unit of length is not mm; converted"]
-    sizes = np.asarray(header["pixdim"][1:4], np.float64)
-    if np.abs(lengths / sizes - 1).max() <= SPACING_TOLERANCE:
-        return affine, []
-    return affine, [f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"]
+def _axes(header: Header) -> tuple[NDArray[np.float64], list[str]]:
+    """Directions of the file's axes, (3, 3), columns in mm (RAS+): of the sform, else the qform, else as scanned.
+
+    Where the volume lies is not looked at; no step needs it, and the mask keeps it.
+    """
+    sform, qform = _sform(header), _qform(header)
+    axes = next((form for form in (sform, qform) if form is not None), None)
+    if axes is None:
+        return _scanner_order(header), [f"the header has no usable orientation; {AS_SCANNED}"]
+    if (scale := MM_PER_UNIT.get(int(header["xyzt_units"]) & 7)) is not None:
+        return axes * scale, ["the header's unit of length is not mm; converted"]
+    warnings = []
+    if sform is None and header["sform_code"] > 0:
+        warnings.append("the header's sform is not finite or singular; the qform is used")
+    if sform is not None and qform is not None and orientation_of(sform) != orientation_of(qform):
+        warnings.append("sform and qform contradict each other; the sform is used")
+    lengths, sizes = np.linalg.norm(axes, axis=0), np.asarray(header["pixdim"][1:4], np.float64)
+    if np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
+        warnings.append(
+            f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"
+        )
+    return axes, warnings
+
+
+def _sform(header: Header) -> NDArray[np.float64] | None:
+    axes = np.array([header[name][:3] for name in ("srow_x", "srow_y", "srow_z")], np.float64)
+    return axes if header["sform_code"] > 0 and _is_usable(axes) else None
+
+
+def _qform(header: Header) -> NDArray[np.float64] | None:
+    """By nibabel, once what it refuses and others read is put right: pixdim[0] of 0 means 1, rounding of the
+    quaternion is taken off."""
+    if header["qform_code"] <= 0:
+        return None
+    tidy = header.copy()
+    tidy["pixdim"][0] = -1 if header["pixdim"][0] == -1 else 1
+    quaternion = np.array([header[name] for name in QUATERNION], np.float64)
+    if not np.isfinite(quaternion).all():
+        return None
+    quaternion /= max(1.0, float(np.linalg.norm(quaternion)) * (1 + 1e-7))
+    for name, value in zip(QUATERNION, quaternion, strict=True):
+        tidy[name] = value
+    axes = np.asarray(tidy.get_qform()[:3, :3], np.float64)
+    return axes if _is_usable(axes) else None
+
+
+def _is_usable(axes: NDArray[np.float64]) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        volume, lengths = np.linalg.det(axes), np.linalg.norm(axes, axis=0)
+        return bool(np.isfinite(volume) and np.isfinite(lengths).all() and abs(volume) > SINGULAR * lengths.prod())
 
 
 def _scanner_order(header: Header) -> NDArray[np.float64]:
     """The order in which CT scanners store: to the patient's left, to the back, to the head."""
-    return np.diag([*(np.asarray(header["pixdim"][1:4], np.float64) * (-1, -1, 1)), 1.0])
-
-
-def _orientation(affine: NDArray[np.float64], path: Path) -> tuple[Orientation, list[str]]:
-    try:
-        orientation = orientation_of(affine)
-    except ValueError as error:
-        raise CaseError(f"{path.name}: {error}; fix the header") from error
-    if is_orthonormal(affine):
-        return orientation, []
-    return orientation, ["direction cosines are not orthonormal; axes processed as if at right angles, affine kept"]
+    return np.diag(np.asarray(header["pixdim"][1:4], np.float64) * (-1, -1, 1))
 
 
 def _numbers(values: NDArray[np.float64] | list[float]) -> str:

@@ -33,7 +33,8 @@ class Line:
 
     def add(self, outcome: Outcome) -> None:
         """What became known on the way of the case."""
-        self.seconds = {step: round(seconds, 3) for step, seconds in outcome.seconds.items()}
+        if outcome.seconds:
+            self.seconds = {step: round(seconds, 3) for step, seconds in outcome.seconds.items()}
         self.warnings = outcome.warnings
         if outcome.volume_ml is not None:
             self.volume_ml = {name: round(ml, 3) for name, ml in outcome.volume_ml.items()}

@@ -54,7 +54,10 @@ def _value(kind: Any, value: object, file: Path, field: str) -> Any:
     if origin is dict and isinstance(value, Mapping):
         return {name: _value(arguments[1], entry, file, _join(field, name)) for name, entry in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise SetupError(f"{file}: field {field} is too large for a number") from error
     if isinstance(kind, type) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
     raise SetupError(f"{file}: field {field} must be {_name(kind)}, found {value!r}")

@@ -104,8 +104,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = table.pop("extends", None)
     if base is None:
         return table
-    if not isinstance(base, str):
-        raise SetupError(f"{path}: field extends must be text, found {base!r}")
+    if not isinstance(base, str) or base != Path(base).name:
+        raise SetupError(f"{path}: field extends must name a system beside this one, found {base!r}")
     return _merged(_read(path.with_name(f"{base}.toml"), (*seen, path)), table)
 
 

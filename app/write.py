@@ -4,6 +4,7 @@ Written beside the target and renamed into place, so that a mask that is there i
 """
 
 import os
+import secrets
 from pathlib import Path
 from typing import cast
 
@@ -23,9 +24,9 @@ def write(mask: Labels, path: Path, header: Header, orientation: Orientation) ->
     header: of the scan, only read. Raises OSError if the folder cannot be written to; nothing is left behind then.
     """
     stored = orientation.to_file(mask)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # two containers may share the folder
     try:
-        with partial.open("wb") as raw, igzip.IGzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) as file:
+        with partial.open("xb") as raw, igzip.IGzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) as file:
             file.write(_mask_header(header).binaryblock + bytes(4))  # four zero bytes: no extensions
             for k in range(stored.shape[2]):
                 file.write(stored[:, :, k].tobytes(order="F"))

@@ -15,6 +15,7 @@ from app.errors import SetupError
         ("a.b_c.nii.gz", "a.b_c"),
         ("X_0001.nii.gz", "X_0001"),
         ("_0000.nii.gz", "_0000"),
+        ("X_0000.NII.GZ", "X"),
     ],
 )
 def test_names(tmp_path, file, name):

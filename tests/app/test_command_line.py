@@ -141,6 +141,8 @@ def test_broken_models_end_the_run(tmp_path, inputs, monkeypatch, capsys):
         pytest.param(["--inputs", "{in}"], id="no outputs"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "0"], id="no threads"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "two"], id="threads in words"),
+        pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "9" * 20], id="threads beyond counting"),
+        pytest.param(["--inputs", "", "--outputs", "{out}"], id="an unset variable"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--overwrite", "--skip-existing"], id="both"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--colour"], id="unknown option"),
     ],
@@ -172,6 +174,62 @@ def test_unusable_places_end_with_2_and_one_line(tmp_path, inputs, capsys, input
     assert len(errors.splitlines()) == 1
 
 
+def test_odd_files_cost_only_themselves(tmp_path, inputs):
+    os.mkfifo(inputs / "pipe.nii.gz")
+    (inputs / "nowhere.nii.gz").symlink_to(tmp_path / "not-there")
+    (inputs / f"{'a' * 251}.nii").write_bytes((inputs / "good_0000.nii.gz").read_bytes())
+    status, lines = run(inputs, tmp_path / "out", "--skip-existing")
+    assert status == 1
+    assert {case[:8]: line["status"] for case, line in lines.items()} == {
+        "aaaaaaaa": "failed", "good": "done", "nowhere": "failed", "pipe": "failed",
+    }  # fmt: skip
+    assert "too long" in lines["a" * 251]["error"]
+
+
+def test_the_longest_name_that_a_mask_can_have(tmp_path, inputs):
+    name = "b" * 248
+    (inputs / f"{name}.nii").write_bytes((inputs / "good_0000.nii.gz").read_bytes())
+    assert run(inputs, tmp_path / "out")[1][name]["status"] == "done"
+
+
+def test_an_empty_file_is_no_mask(tmp_path, inputs):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "good.nii.gz").write_bytes(b"")
+    assert run(inputs, tmp_path / "out", "--skip-existing")[1]["good"]["status"] == "done"
+
+
+def test_a_mask_that_cannot_be_written_is_named(tmp_path, inputs):
+    (tmp_path / "out" / "good.nii.gz").mkdir(parents=True)
+    status, lines = run(inputs, tmp_path / "out")
+    assert status == 1
+    assert lines["good"]["error"].startswith("good.nii.gz: cannot be written: ")
+
+
+def test_an_error_of_many_lines_is_one(tmp_path, inputs, monkeypatch):
+    def broken(_):
+        raise RuntimeError("first\n  second\n")
+
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=broken))
+    assert run(inputs, tmp_path / "out")[1]["good"]["error"] == "good_0000.nii.gz: RuntimeError: first second"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_report_that_cannot_be_written_does_not_stop_the_scans(tmp_path, inputs, capsys):
+    arguments = ["--inputs", str(inputs), "--outputs", str(tmp_path / "out"), "--report", "/dev/full"]
+    assert command_line.main(arguments) == 2
+    assert (tmp_path / "out" / "good.nii.gz").exists()
+    assert "the report is not whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["in/good_0000.nii.gz", "out/good.nii.gz"])
+def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, name):
+    before = (inputs / "good_0000.nii.gz").read_bytes()
+    arguments = ["--inputs", str(inputs), "--outputs", str(tmp_path / "out"), "--report", str(tmp_path / name)]
+    assert command_line.main(arguments) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    assert (inputs / "good_0000.nii.gz").read_bytes() == before
+
+
 def test_help_is_for_a_newcomer():
     result = subprocess.run([sys.executable, "-m", "app", "--help"], capture_output=True, text=True, check=True)
     for word in ("--skip-existing", "--report", "examples:", "exit status", "1 liver", "viscera-float32"):
@@ -186,8 +244,11 @@ def test_starting_costs_no_heavy_import():
 
 def test_the_real_program_on_a_phantom_in_another_folder(tmp_path, inputs):
     """As a process, with the weights that ship, from a folder that is not the project's."""
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "HOME": str(home)}
     command = [sys.executable, "-m", "app", "--inputs", str(inputs), "--outputs", str(tmp_path / "out")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert result.returncode == 0, result.stderr
     assert nib.load(tmp_path / "out" / "good.nii.gz").shape == (40, 60, 30)
+    assert list(home.iterdir()) == []  # OpenVINO's telemetry would have left its identity here

@@ -29,7 +29,7 @@ def test_every_dtype_keeps_its_values(dtype):
         pytest.param(np.array([-200, 5], np.int16), 0.5, 0.0, np.array([-100, 2.5], np.float32), id="half slope"),
         pytest.param(np.array([-80, 5], np.float32), 2.0, 0.0, np.array([-160, 10], np.float32), id="scaled floats"),
         pytest.param(np.array([64, 0], np.int16), -1.0, 0.0, np.array([-64, 0], np.int16), id="negative slope"),
-        pytest.param(np.array([-60, 0], np.int16), 1.0, 1e12, np.array([1e12, 1e12], np.float32), id="huge offset"),
+        pytest.param(np.array([-60, 0], np.int16), 1.0, 1e12, np.array([32767, 32767], np.float32), id="huge offset"),
     ],
 )
 def test_scaling(raw, slope, intercept, expected):
@@ -39,15 +39,16 @@ def test_scaling(raw, slope, intercept, expected):
 
 
 def test_not_finite_is_air():
-    voxels, warnings = to_hounsfield(np.array([np.nan, np.inf, -np.inf, 1e300, -5]), 1.0, 0.0)
-    assert_array_equal(voxels, np.array([-1024, -1024, -1024, -1024, -5], np.float32), strict=True)
+    voxels, warnings = to_hounsfield(np.array([np.nan, np.inf, -np.inf, 1e300, -500]), 1.0, 0.0)
+    assert_array_equal(voxels, np.array([-1024, -1024, -1024, -1024, -500], np.float32), strict=True)
     assert warnings == ["4 voxels are NaN or infinite; taken as air (-1024 HU)"]
 
 
-def test_beyond_16_bits_is_cut():
-    voxels, warnings = to_hounsfield(np.array([-70000, 0, 70000], np.int32), 1.0, 0.0)
-    assert_array_equal(voxels, np.array([-32768, 0, 32767], np.int16), strict=True)
-    assert warnings == ["values from -70000 to 70000 cannot be HU; cut to -32768..32767"]
+@pytest.mark.parametrize("dtype", [np.int32, np.float64])
+def test_beyond_16_bits_is_cut(dtype):
+    voxels, warnings = to_hounsfield(np.array([-70000, -100, 70000], dtype), 1.0, 0.0)
+    assert_array_equal(voxels, np.array([-32768, -100, 32767], np.float32), strict=True)
+    assert warnings == ["2 values cannot be HU; cut to -32768..32767"]
 
 
 @pytest.mark.parametrize("value", [-1000, -1024, -3024])
@@ -61,6 +62,25 @@ def test_an_offset_is_seen_through_a_few_voxels_below_zero():
     voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
     assert sorted(set(voxels.tolist())) == [-1084, -1000, 40]
     assert "1024 taken off" in warnings[0]
+
+
+@pytest.mark.parametrize("padding", [-2000.0, np.nan])
+def test_an_offset_is_seen_beside_padding(padding):
+    raw = np.array([padding] * 50 + [24] * 20 + [1064] * 30, np.float32)
+    voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
+    assert voxels[50:].tolist() == [-1000] * 20 + [40] * 30
+    assert any("1024 taken off" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("padding", [-2048, -3024, -32768])
+def test_padding_of_one_value_is_usual(padding):
+    assert to_hounsfield(np.array([padding] * 50 + [-1000] * 20 + [40] * 30, np.int16), 1.0, 0.0)[1] == []
+
+
+def test_ten_times_hu_is_said():
+    voxels, warnings = to_hounsfield(np.array([-10000] * 20 + [-9990] * 20 + [400] * 30, np.int16), 1.0, 0.0)
+    assert voxels[0] == -10000
+    assert "below air" in warnings[0]
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
