@@ -1,7 +1,6 @@
 """Command line: parses arguments, walks the cases, prints and reports. No step of a case is done here."""
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from app import __version__, resources
 from app.cases import Case, find_cases, identity
@@ -19,7 +17,7 @@ from app.errors import CaseError, SetupError
 from app.pipeline import Models, Outcome, load_models, run_case
 from app.progress import Progress
 from app.read import read_header
-from app.report import DONE, FAILED, SKIPPED, Line
+from app.report import DONE, FAILED, SKIPPED, Line, Report
 from app.system import System, load_system, system_names
 
 ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
@@ -105,7 +103,8 @@ def _run(options: argparse.Namespace) -> int:
                 failed = failed or line.status == FAILED
                 report.write(line)
                 progress.show(line)
-        loading.result()  # broken models are said even where no scan came as far as needing them
+        if isinstance(broken := loading.exception(), SetupError):  # said even where no scan came as far as that
+            raise broken
     if report.error is not None:
         raise SetupError(f"{options.report}: the report is not whole: {report.error}; the masks are")
     return SOME_FAILED if failed else ALL_DONE
@@ -130,7 +129,6 @@ def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> L
             line.status = SKIPPED
         else:
             _segment(case, settings, models, outcome)
-            outcome.seconds["total"] = time.perf_counter() - start
             line.status = DONE
         line.output = str(case.target)
     except SetupError:
@@ -144,8 +142,10 @@ def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> L
     except Exception as error:
         line.error = f"{case.source.name}: {type(error).__name__}: {error}"
     line.error = line.error and " ".join(line.error.split())  # one line, whatever a library had to say
+    if outcome.seconds:
+        outcome.seconds["total"] = time.perf_counter() - start
+        line.peak_memory_mb = resources.peak_memory_mb() if own_peak else None
     line.add(outcome)
-    line.peak_memory_mb = resources.peak_memory_mb() if own_peak and outcome.seconds else None
     _add_header(line, case.source)
     return line
 
@@ -187,35 +187,11 @@ def _check_writable(folder: Path) -> None:
         raise SetupError(f"{folder}: cannot be written to: {error.strerror}") from error
 
 
-class _Report:
-    """Lines as JSON; a report that cannot be written to any more must not stop the scans."""
-
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self.error: str | None = None
-
-    def write(self, line: Line) -> None:
-        if self.error is not None:
-            return
-        try:
-            self._file.write(line.json() + "\n")
-            self._file.flush()
-        except OSError as error:
-            self.error = error.strerror or str(error)
-
-    def __enter__(self) -> "_Report":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
-def _open_report(path: Path | None, cases: list[Case]) -> _Report:
+def _open_report(path: Path | None, cases: list[Case]) -> Report:
     try:
         if path is not None and (path in {case.target for case in cases} or _is_a_source(path, cases)):
             raise SetupError(f"{path}: the report would overwrite a scan or a mask; choose another file")
-        return _Report(Path(path or os.devnull).open("w", encoding="utf-8"))
+        return Report(Path(path or os.devnull).open("w", encoding="utf-8"))
     except OSError as error:
         raise SetupError(f"{path}: the report cannot be written: {error.strerror}") from error
 

@@ -1,9 +1,10 @@
 """Report: one JSON line a case, every key always there, null where unknown."""
 
+import contextlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from app.pipeline import Outcome
 
@@ -40,6 +41,31 @@ class Line:
             self.volume_ml = {name: round(ml, 3) for name, ml in outcome.volume_ml.items()}
         if outcome.scan is not None and outcome.box is not None:
             self.box = outcome.scan.orientation.box_in_file(outcome.box, outcome.scan.grid)
+
+
+class Report:
+    """Lines as JSON; a report that cannot be written to any more must not stop the scans."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.error: str | None = None
+
+    def write(self, line: Line) -> None:
+        """Adds a line, unless that has failed before; `error` says why."""
+        if self.error is not None:
+            return
+        try:
+            self._file.write(line.json() + "\n")
+            self._file.flush()
+        except OSError as error:
+            self.error = error.strerror or str(error)
+
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def _finite(value: Any) -> Any:

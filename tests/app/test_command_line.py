@@ -124,6 +124,7 @@ def test_an_unexpected_error_is_a_line_too(tmp_path, inputs, monkeypatch):
     assert status == 1
     assert lines["good"]["error"] == "good_0000.nii.gz: RuntimeError: could not create a primitive"
     assert lines["good"]["shape"] == [40, 60, 30]
+    assert lines["good"]["seconds"]["total"] > 0
 
 
 def test_broken_models_end_the_run(tmp_path, inputs, monkeypatch, capsys):
