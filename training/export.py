@@ -69,16 +69,16 @@ def export_torchscript(network: PlainUNet, samples: list[NDArray[np.float32]], f
     traced.half().save(str(folder / "model.pt"))
 
 
-def steps_done(recipe: Recipe, run: Path) -> dict[str, int]:
-    """Steps of each stage that the run has behind it, which may be fewer than the recipe asks for."""
+def history(recipe: Recipe, run: Path) -> dict[str, Any]:
+    """What the run has behind it: steps of each stage, which may be fewer than the recipe asks for, and its start."""
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     steps = {stage.name: stage.steps for stage in recipe.stages[: state["stage"]]}
     if state["step"]:
         steps[recipe.stages[state["stage"]].name] = state["step"]
-    return steps
+    return {"steps": steps, "minutes": round(state["seconds"] / 60), "started_from": state.get("started_from", "")}
 
 
-def describe(recipe: Recipe, recipe_name: str, steps: dict[str, int], data: Path, folder: Path) -> dict[str, Any]:
+def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     """The content of `bundle.json`, as `app.bundle` reads it."""
     engines = {
         "openvino-float32": ("model.xml", "model.bin"),
@@ -108,7 +108,7 @@ def describe(recipe: Recipe, recipe_name: str, steps: dict[str, int], data: Path
     }
     table["training"] = {
         "recipe": recipe_name,
-        "steps": steps,
+        **past,
         "scans": used,
         "patients": len({patients.get(name, name) for name in used}),
         "reference_masks": recipe.reference_masks,
@@ -143,7 +143,7 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     export_openvino(network, recipe, samples, folder)
     if recipe.role == "fine":
         export_torchscript(network, samples, folder)
-    description = describe(recipe, recipe_name, steps_done(recipe, run), data, folder)
+    description = describe(recipe, recipe_name, history(recipe, run), data, folder)
     (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")
     bundle = load_bundle(folder, recipe.role)
     for engine in bundle.files:

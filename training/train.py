@@ -93,6 +93,7 @@ class Run:
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.optimiser.weight_decay)
         self.stage = self.step = 0
         self.seconds = 0.0
+        self.started_from = ""
         out.mkdir(parents=True, exist_ok=True)
 
     def _average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
@@ -109,6 +110,13 @@ class Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+        self.started_from = state.get("started_from", "")
+
+    def start_from(self, weights: Path) -> None:
+        """Begins with another run's averaged weights, of a network of the same channels (its strides may differ)."""
+        self.network.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
+        self.averaged.module.load_state_dict(self.network.state_dict())
+        self.started_from = f"{weights.parent.name}/{weights.name}"
 
     def save(self) -> None:
         """Both files are written beside their targets and renamed, so that a kill never leaves half of one."""
@@ -119,6 +127,7 @@ class Run:
             "stage": self.stage,
             "step": self.step,
             "seconds": self.seconds,
+            "started_from": self.started_from,
         }
         for name, content in (("checkpoint.pt", state), ("averaged.pt", self.averaged.module.state_dict())):
             partial = self.out / f"{name}.partial"
@@ -183,10 +192,13 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of NAME_0000.nii.gz and NAME.nii.gz")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; a run found there goes on")
+    parser.add_argument("--start-from", type=Path, help="averaged.pt of another run, for a run that begins")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
     torch.set_num_threads(recipe.threads)
     run = Run(recipe, arguments.out, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if arguments.start_from:
+        run.start_from(arguments.start_from)
     run.resume()
     run.train(arguments.data)
 

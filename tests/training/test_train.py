@@ -169,3 +169,21 @@ def test_an_exported_bundle_runs_in_every_engine(tiny, tmp_path):
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=2e-3)
+
+
+def test_a_run_can_start_from_anothers_weights(tiny, tmp_path):
+    recipe, _ = tiny
+    first = Run(recipe, tmp_path / "first", torch.device("cpu"))
+    with torch.no_grad():
+        for parameter in first.averaged.parameters():
+            parameter.add_(1.0)
+    first.save()
+    second = Run(recipe, tmp_path / "second", torch.device("cpu"))
+    second.start_from(first.out / "averaged.pt")
+    for model in (second.network, second.averaged.module):
+        for ours, theirs in zip(model.parameters(), first.averaged.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+    second.save()
+    third = Run(recipe, second.out, torch.device("cpu"))
+    third.resume()
+    assert third.started_from == "first/averaged.pt"
