@@ -21,15 +21,16 @@ def draw_sample(
     volume: Volume, recipe: Recipe, stage: Stage, rng: np.random.Generator, *, augmented: bool = True
 ) -> tuple[Tensor, Tensor]:
     """An image (z, y, x; HU, float32) of the stage's shape and its labels (int64), coarser by the stem's stride."""
+    if augmented and rng.random() < stage.empty_share:
+        return empty_sample(stage.shape, rng), torch.zeros(_label_shape(recipe, stage), dtype=torch.int64)
     choice = recipe.augmentation
     centre, size = _field_of_view(volume, recipe, stage, rng)
     matrix = _turn_and_scale(choice, rng) if augmented else np.eye(3)
     bend = augmented and rng.random() < choice.deformation_probability
     waves = rng.normal(0, choice.deformation_mm, (3, 4, 4, 4)) if bend else None
-    stride = recipe.network.stem_stride
-    coarse: Shape = (stage.shape[0] // stride, stage.shape[1] // stride, stage.shape[2] // stride)
     points = sample_points(stage.shape, centre, size, matrix, waves, volume)
-    label_points = points if stride == 1 else sample_points(coarse, centre, size, matrix, waves, volume)
+    coarse = _label_shape(recipe, stage)
+    label_points = points if coarse == stage.shape else sample_points(coarse, centre, size, matrix, waves, volume)
     image = _read_image(volume.image, points)
     labels = _read_labels(volume.labels, label_points)
     if not augmented:
@@ -37,6 +38,24 @@ def draw_sample(
     if rng.random() < choice.cut_probability:
         cut_ends(image, labels, rng)
     return disturb(image, labels, choice, rng), labels.long()
+
+
+def _label_shape(recipe: Recipe, stage: Stage) -> Shape:
+    z, y, x = (n // recipe.network.stem_stride for n in stage.shape)
+    return z, y, x
+
+
+def empty_sample(shape: Shape, rng: np.random.Generator) -> Tensor:
+    """What a scanner shows without a patient (z, y, x; HU): one value everywhere, or a cylinder of water in air."""
+    if rng.random() < 0.5:
+        image = torch.full(shape, float(rng.uniform(-1024, 150)))
+    else:
+        axes = [torch.linspace(-1, 1, n) - rng.uniform(-0.3, 0.3) for n in shape]
+        _, y, x = torch.meshgrid(*axes, indexing="ij")
+        inside = (y / rng.uniform(0.3, 1.2)) ** 2 + (x / rng.uniform(0.3, 1.2)) ** 2 < 1
+        image = torch.where(inside, float(rng.uniform(-120, 150)), float(rng.choice([-1024, -1000])))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    return image + torch.randn(shape, generator=generator) * float(rng.choice([0, 5, 25]))
 
 
 def _field_of_view(

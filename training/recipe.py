@@ -22,7 +22,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stretch of a coarse-to-fine run. shape: voxels of one sample. spacing_mm: of the grid it is drawn from."""
+    """A stretch of a coarse-to-fine run. shape: voxels of one sample. spacing_mm: of the grid it is drawn from.
+
+    empty_share: of the samples, those that show no patient (air, water, noise), so that nothing is seen as nothing.
+    """
 
     name: str
     spacing_mm: Spacing
@@ -30,6 +33,7 @@ class Stage:
     batch: int
     steps: int
     learning_rate: float
+    empty_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,9 @@ class Run:
 
     def _train_stage(self, data: Path) -> None:
         stage = self.recipe.stages[self.stage]
+        if self.step == 0 and self.stage > 0:  # the next stage begins where the average stands, and averages anew
+            self.network.load_state_dict(self.averaged.module.state_dict())
+            self.averaged.n_averaged.zero_()
         choice = self.recipe.optimiser
         losses: list[float] = []
         saved = started = time.monotonic()

@@ -3,6 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
+from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from training import augment  # noqa: E402
@@ -111,3 +112,24 @@ def test_a_sample_has_the_shape_of_its_stage(name):
         assert torch.isfinite(image).all()
         again, _ = augment.draw_sample(scan, recipe, stage, np.random.default_rng(seed))
         assert torch.equal(image, again)
+
+
+def test_an_empty_sample_shows_no_patient():
+    kinds = set()
+    for seed in range(30):
+        image = augment.empty_sample((4, 20, 24), np.random.default_rng(seed))
+        assert tuple(image.shape) == (4, 20, 24)
+        assert image.min() > -1200
+        assert image.max() < 350
+        kinds.add(bool(image.max() - image.min() > 400))
+    assert kinds == {True, False}  # a cylinder in air, and one value
+
+
+def test_empty_samples_are_drawn_as_often_as_the_stage_says():
+    recipe = load_recipe(RECIPES / "fine.toml")
+    stage = recipe.stages[-1]
+    labels = torch.ones(40, 50, 60, dtype=torch.uint8)
+    scan = Volume("v", "p", labels.float(), labels, (200.0, 200.0, 240.0), ())
+    stage = replace(stage, shape=(16, 16, 16))
+    draws = [augment.draw_sample(scan, recipe, stage, np.random.default_rng(seed))[1] for seed in range(200)]
+    assert 25 <= sum(not drawn.any() for drawn in draws) <= 75  # a quarter of 200 is 50

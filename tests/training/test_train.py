@@ -89,6 +89,7 @@ def tiny(tmp_path):
         ("shape = [64, 80, 96]", "shape = [16, 16, 24]"),
         ("steps = 2000", "steps = 24"),
         ("steps = 1200", "steps = 6"),
+        ("steps = 150", "steps = 4"),
         ("warm_up_steps = 100", "warm_up_steps = 4"),
         ("calibration_samples = 40", "calibration_samples = 2"),
         ("largest = [128, 112, 144]", "largest = [64, 64, 64]"),
