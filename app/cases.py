@@ -32,7 +32,8 @@ def find_cases(inputs: Path, outputs: Path) -> list[Case]:
             f"{inputs}: cannot be read: {error.strerror}; give a folder of NIfTI files or one file"
         ) from error
     if not paths or not _is_scan(paths[0]):
-        raise SetupError(f"{inputs}: no .nii or .nii.gz file here")
+        advice = "put scans there, not into folders below it" if inputs.is_dir() else "give a scan, or a folder of them"
+        raise SetupError(f"{inputs}: no .nii or .nii.gz file; {advice}")
     targets = {path: outputs / f"{case_name(path)}.nii.gz" for path in paths}
     users = defaultdict(list)
     for path, target in targets.items():

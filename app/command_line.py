@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Segments 13 abdominal organs in CT scans, on a CPU and without network.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--inputs", type=_path, required=True, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")

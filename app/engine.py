@@ -72,7 +72,7 @@ def _torchscript(files: list[Path], threads: int) -> Engine:
         import torch
     except ImportError as error:
         raise SetupError(
-            f"{files[0]}: needs torch, which is not installed here; build the image --with-torch"
+            f"{files[0]}: needs torch, which is missing: install its CPU build, or build the image --with-torch"
         ) from error
 
     torch.set_num_threads(threads)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from typing import Any, TextIO
 
 from app.report import DONE, FAILED, Line
@@ -11,6 +12,7 @@ class Progress:
     """Lines go to stdout, errors and warnings to stderr; the bar needs tqdm, imported only where it is seen."""
 
     def __init__(self, cases: int) -> None:
+        self._counts: Counter[str] = Counter()
         self._bar: Any = None
         if sys.stderr.isatty() and cases > 1:
             from tqdm import tqdm
@@ -19,6 +21,7 @@ class Progress:
 
     def show(self, line: Line) -> None:
         """Prints what became of a case."""
+        self._counts[line.status] += 1
         for warning in line.warnings:
             self._print(f"{line.case}: warning: {warning}", sys.stderr)
         if line.status == FAILED:
@@ -34,6 +37,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+        if (total := self._counts.total()) > 1:
+            self._print(
+                f"{total} scans: {', '.join(f'{n} {status}' for status, n in self._counts.items())}", sys.stdout
+            )
 
     def _print(self, text: str, stream: TextIO) -> None:
         text = text.replace("\n", "\\n")  # a file's name may hold anything, a line is a line

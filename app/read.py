@@ -123,7 +123,7 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
     sizes = {order: struct.unpack(f"{order}i", start)[0] for order in "<>"}
     order = next((order for order, size in sizes.items() if size in HEADER_SIZES), None)
     if order is None:
-        raise CaseError(f"{path.name}: not a NIfTI file (it does not begin with a NIfTI header)")
+        raise CaseError(f"{path.name}: not a NIfTI file (it does not begin with a NIfTI header); export it as .nii.gz")
     kind = HEADER_SIZES[sizes[order]]
     rest = file.read(kind.sizeof_hdr - 4)
     if len(rest) < kind.sizeof_hdr - 4:

@@ -106,12 +106,15 @@ def main() -> None:
     """Parses the arguments, runs, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scan", type=Path)
-    parser.add_argument("--image", default="viscera:latest")
-    parser.add_argument("--base", default="python:3.11-slim-bookworm")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--image", default="viscera:latest", help="default: %(default)s")
+    parser.add_argument("--base", default="python:3.11-slim-bookworm", help="what the image is built from")
+    parser.add_argument("--runs", type=int, default=5, help="counted ones (default: %(default)s)")
     parser.add_argument("--cpus", default="0,1", help="the CPUs a container may use (default: %(default)s)")
     parser.add_argument("--large", type=Path, help="a large scan, run once under the same limit")
     arguments = parser.parse_args()
+    for scan in (arguments.scan, arguments.large):
+        if scan is not None and not scan.is_file():
+            parser.exit(2, f"{scan}: no such file\n")
     run_container(arguments.image, arguments.scan, arguments.cpus)  # not counted: the engine's first look at the image
     runs = [run_container(arguments.image, arguments.scan, arguments.cpus) for _ in range(arguments.runs)]
     seconds = sorted(run.seconds for run in runs)

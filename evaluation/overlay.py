@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from app.errors import VisceraError
 from app.labels import ORGANS
 from app.read import read
 from app.types import Labels, Spacing, Voxels
@@ -50,7 +51,12 @@ def _plane(voxels: Voxels, labels: Labels, spacing: Spacing, axis: int) -> Image
         colour = colour[::-1]  # head up: z grows to the head, rows grow downwards
     down, across = (spacing[a] for a in range(3) if a != axis)
     width = max(1, round(HEIGHT * colour.shape[1] * across / (colour.shape[0] * down)))
-    return Image.fromarray(colour.astype(np.uint8)).resize((min(width, 2 * HEIGHT), HEIGHT))
+    plane = Image.fromarray(colour.astype(np.uint8)).resize((min(width, 2 * HEIGHT), HEIGHT))
+    sides = ("front", "back") if axis == 2 else ("R", "L")  # what lies at the left and at the right edge
+    draw, font = ImageDraw.Draw(plane), ImageFont.load_default(15)
+    draw.text((6, HEIGHT // 2), sides[0], "white", font)
+    draw.text((plane.width - 6, HEIGHT // 2), sides[1], "white", font, anchor="ra")
+    return plane
 
 
 def busiest(labels: Labels, axis: int) -> int:
@@ -76,11 +82,16 @@ def _legend(draw: ImageDraw.ImageDraw, left: int, labels: Labels) -> None:
 def main() -> None:
     """Parses the arguments, writes the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scan", type=Path)
-    parser.add_argument("mask", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("scan", type=Path, help="NIfTI")
+    parser.add_argument("mask", type=Path, help="its mask")
+    parser.add_argument("picture", type=Path, help="PNG to write")
     arguments = parser.parse_args()
-    scan, mask = read(arguments.scan), read(arguments.mask)
+    try:
+        scan, mask = read(arguments.scan), read(arguments.mask)
+    except VisceraError as error:
+        parser.exit(2, f"{error}\n")
+    if scan.grid.shape != mask.grid.shape:
+        parser.exit(2, f"{arguments.mask.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
     overlay(scan.voxels, mask.voxels.astype(np.uint8), scan.grid.spacing).save(arguments.picture)
 
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from app.command_line import main as segment
+from app.errors import VisceraError
 from evaluation.dice import save, score_folders, table
 
 
@@ -26,13 +27,18 @@ def validate(data: Path, outputs: Path, system: str) -> None:
 def main() -> None:
     """Parses the arguments, segments, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--system", default="viscera")
+    parser.add_argument("data", type=Path, help="folder of NAME_0000.nii.gz and NAME.nii.gz")
+    parser.add_argument("--system", default="viscera", help="as of the app (default: %(default)s)")
     parser.add_argument("--outputs", type=Path, default=Path("build/validation"), help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="write the scores into this file too")
     arguments = parser.parse_args()
+    if not any(arguments.data.glob("*_0000.nii.gz")):
+        parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
     validate(arguments.data, arguments.outputs, arguments.system)
-    scores = score_folders(arguments.data, arguments.outputs)
+    try:
+        scores = score_folders(arguments.data, arguments.outputs)
+    except VisceraError as error:
+        parser.exit(2, f"{error}\n")
     print(table(scores), flush=True)
     if arguments.json:
         save(scores, arguments.json)

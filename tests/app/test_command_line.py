@@ -159,7 +159,7 @@ def test_wrong_options_end_with_2(tmp_path, inputs, arguments):
     ("inputs_name", "outputs_name", "more", "message"),
     [
         pytest.param("nowhere", "out", [], "nowhere: cannot be read", id="no input folder"),
-        pytest.param("empty", "out", [], "no .nii or .nii.gz", id="empty input folder"),
+        pytest.param("empty", "out", [], "no .nii or .nii.gz file; put scans there", id="empty input folder"),
         pytest.param("in", "file", [], "file: cannot be written to", id="a file for a folder"),
         pytest.param("in", "out", ["--system", "nobody"], "nobody.toml: cannot be read", id="no such system"),
         pytest.param("in", "out", ["--report", "/no/where/r.jsonl"], "report cannot be written", id="no report"),

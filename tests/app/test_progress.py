@@ -14,7 +14,11 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
         progress.show(line("failed", error="a.nii: no good"))
         progress.show(line("skipped"))
     out, err = capsys.readouterr()
-    assert out.splitlines() == ["a: 1 of 2 organs, 1.3 s, out/a.nii.gz", "a: skipped, out/a.nii.gz"]
+    assert out.splitlines() == [
+        "a: 1 of 2 organs, 1.3 s, out/a.nii.gz",
+        "a: skipped, out/a.nii.gz",
+        "3 scans: 1 done, 1 failed, 1 skipped",
+    ]
     assert err.splitlines() == ["a: warning: odd", "a: failed: a.nii: no good"]
 
 
