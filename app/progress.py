@@ -39,9 +39,8 @@ class Progress:
             self._bar.close()
             self._bar = None
         if (total := self._counts.total()) > 1:
-            self._print(
-                f"{total} scans: {', '.join(f'{n} {status}' for status, n in self._counts.items())}", sys.stdout
-            )
+            each = ", ".join(f"{count} {status}" for status, count in self._counts.items())
+            self._print(f"{total} scans: {each}", sys.stdout)
 
     def _print(self, text: str, stream: TextIO) -> None:
         text = text.replace("\n", "\\n")  # a file's name may hold anything, a line is a line
