@@ -130,6 +130,6 @@ def test_empty_samples_are_drawn_as_often_as_the_stage_says():
     stage = recipe.stages[-1]
     labels = torch.ones(40, 50, 60, dtype=torch.uint8)
     scan = Volume("v", "p", labels.float(), labels, (200.0, 200.0, 240.0), ())
-    stage = replace(stage, shape=(16, 16, 16))
+    stage = replace(stage, shape=(16, 16, 16), empty_share=0.25)
     draws = [augment.draw_sample(scan, recipe, stage, np.random.default_rng(seed))[1] for seed in range(200)]
     assert 25 <= sum(not drawn.any() for drawn in draws) <= 75  # a quarter of 200 is 50

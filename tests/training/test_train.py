@@ -90,6 +90,7 @@ def tiny(tmp_path):
         ("steps = 2000", "steps = 24"),
         ("steps = 1200", "steps = 6"),
         ("steps = 150", "steps = 4"),
+        ("steps = 300", "steps = 2"),
         ("warm_up_steps = 100", "warm_up_steps = 4"),
         ("calibration_samples = 40", "calibration_samples = 2"),
         ("largest = [128, 112, 144]", "largest = [64, 64, 64]"),
