@@ -147,7 +147,7 @@ def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> L
         outcome.seconds["total"] = time.perf_counter() - start
         line.peak_memory_mb = resources.peak_memory_mb() if own_peak else None
     line.add(outcome)
-    _add_header(line, case.source)
+    _add_header(line, case.source, outcome)
     return line
 
 
@@ -168,10 +168,10 @@ def _has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _add_header(line: Line, source: Path) -> None:
-    """Shape and spacing as in the file, as far as it has a header at all."""
+def _add_header(line: Line, source: Path, outcome: Outcome) -> None:
+    """Shape and spacing as in the file, also of one that could not be read, as far as it has a header at all."""
     try:
-        header = read_header(source)
+        header = read_header(source) if outcome.scan is None else outcome.scan.header
         rank = min(7, max(0, int(header["dim"][0])))
         line.shape = [int(n) for n in header["dim"][1 : rank + 1]]
         line.spacing_mm = [round(float(s), 6) for s in header["pixdim"][1 : rank + 1]]

@@ -26,15 +26,15 @@ def available_cpus() -> int:
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """CPUs' worth of time that the cgroup allows, None if it sets no limit."""
-    quotas = [_quota_v2(folder) for folder in cgroup_folders("", root)]
-    quotas += [_quota_v1(folder) for folder in cgroup_folders("cpu", root)]
+    quotas = [_quota_v2(folder) for folder in _cgroup_folders("", root)]
+    quotas += [_quota_v1(folder) for folder in _cgroup_folders("cpu", root)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def memory_limit(root: Path = Path("/")) -> int | None:
     """Bytes that the cgroup allows, None if it sets no limit."""
-    limits = [_number(folder / "memory.max") for folder in cgroup_folders("", root)]
-    limits += [_number(folder / "memory.limit_in_bytes") for folder in cgroup_folders("memory", root)]
+    limits = [_number(folder / "memory.max") for folder in _cgroup_folders("", root)]
+    limits += [_number(folder / "memory.limit_in_bytes") for folder in _cgroup_folders("memory", root)]
     return min((limit for limit in limits if limit is not None and limit < UNLIMITED_BYTES), default=None)
 
 
@@ -64,12 +64,12 @@ def peak_memory_mb() -> float | None:
     return None if line is None else round(int(line.split()[1]) / 1024, 1)
 
 
-def cgroup_folders(controller: str, root: Path = Path("/"), process: str = "self") -> Iterator[Path]:
-    """The cgroup folders of a process, the top of what is mounted first, its own last.
+def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
+    """The cgroup folders of this process, the top of what is mounted first, its own last.
 
     controller: "" for the v2 hierarchy, else the v1 one that has this controller. None of them need exist.
     """
-    path = _cgroup_path(root / "proc" / process / "cgroup", controller)
+    path = _cgroup_path(root / "proc/self/cgroup", controller)
     if path is None:
         return
     for mount_root, mount_point, options in _mounts(root, "cgroup" if controller else "cgroup2"):
@@ -86,7 +86,7 @@ def cgroup_folders(controller: str, root: Path = Path("/"), process: str = "self
 
 
 def _cgroup_path(table: Path, controller: str) -> PurePosixPath | None:
-    """A process's path in the hierarchy of a v1 controller, or in the v2 one ("")."""
+    """This process's path in the hierarchy of a v1 controller, or in the v2 one ("")."""
     for line in _lines(table):
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):

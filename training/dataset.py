@@ -20,6 +20,7 @@ from app.read import read
 from app.resample import resample
 from app.types import Spacing
 
+SCAN_ENDING = "_0000.nii.gz"
 POINTS_PER_ORGAN = 400  # where patches may be centred; enough to see an organ everywhere
 
 
@@ -41,15 +42,18 @@ def load_volumes(folder: Path, spacing: Spacing, held_out: tuple[str, ...], seed
     `volumes.tsv` beside the folder names the patients; without it every volume is one. Raises ValueError where scan
     and label are not one grid, CaseError where a file cannot be read.
     """
-    patients = patients_by_name(folder.parent / "volumes.tsv")
-    paths = sorted(folder.glob("*_0000.nii.gz"))
-    names = [path.name.removesuffix("_0000.nii.gz") for path in paths]
     rng = np.random.default_rng(seed)
     return [
-        _load_volume(path, name, patients.get(name, name), spacing, rng)
-        for path, name in zip(paths, names, strict=True)
-        if patients.get(name, name) not in held_out
+        _load_volume(folder / f"{name}{SCAN_ENDING}", name, patient, spacing, rng)
+        for name, patient in training_patients(folder, held_out).items()
     ]
+
+
+def training_patients(folder: Path, held_out: tuple[str, ...]) -> dict[str, str]:
+    """Patient of every volume in `folder` that is not held out, by the volume's name, in order."""
+    patients = patients_by_name(folder.parent / "volumes.tsv")
+    names = [path.name.removesuffix(SCAN_ENDING) for path in sorted(folder.glob(f"*{SCAN_ENDING}"))]
+    return {name: patients.get(name, name) for name in names if patients.get(name, name) not in held_out}
 
 
 def patients_by_name(table: Path) -> dict[str, str]:

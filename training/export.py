@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from app.bundle import AXES, FILE_NAME, load_bundle
 from app.labels import CLASSES
 from training.augment import draw_sample
-from training.dataset import drawing_weights, load_volumes, patients_by_name
+from training.dataset import drawing_weights, load_volumes, training_patients
 from training.networks import PlainUNet
 from training.recipe import Recipe, load_recipe
 from training.train import build_network, normalised
@@ -86,9 +86,7 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path,
         "torchscript": ("model.pt",),
     }
     stage = recipe.stages[-1]
-    patients = patients_by_name(data.parent / "volumes.tsv")
-    names = sorted(path.name.removesuffix("_0000.nii.gz") for path in data.glob("*_0000.nii.gz"))
-    used = [name for name in names if patients.get(name, name) not in recipe.held_out_patients]
+    patients = training_patients(data, recipe.held_out_patients)
     table: dict[str, Any] = {
         "name": recipe.name,
         "role": recipe.role,
@@ -109,8 +107,8 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path,
     table["training"] = {
         "recipe": recipe_name,
         **past,
-        "scans": used,
-        "patients": len({patients.get(name, name) for name in used}),
+        "scans": list(patients),
+        "patients": len(set(patients.values())),
         "reference_masks": recipe.reference_masks,
     }
     table["accuracy"] = {}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from app.labels import ORGANS
+from app.labels import CLASSES
 from app.normalise import Intensity
 from training.augment import draw_sample
 from training.dataset import drawing_weights, load_volumes
@@ -36,7 +36,7 @@ def build_network(recipe: Recipe) -> PlainUNet:
     network = recipe.network
     return PlainUNet(
         network.channels,
-        len(ORGANS) + 1,
+        len(CLASSES),
         stem_stride=network.stem_stride,
         supervised_levels=network.supervised_levels,
     )
