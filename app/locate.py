@@ -14,19 +14,23 @@ from app.engine import Engine
 from app.grid import Box, Grid, grid_of_shape
 from app.normalise import normalise
 from app.resample import resample
-from app.types import Labels, Shape, Voxels
+from app.types import Labels, Scores, Shape, Voxels
 
 
 def locate(
     voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine, *, min_component_ml: float, margin_mm: float
 ) -> Box | None:
     """The box of voxels of `grid` that holds the organs and a margin; None if the localiser sees none."""
+    labels = classify(organ_scores(voxels, grid, bundle, engine))
+    return organ_box(labels, grid, min_component_ml=min_component_ml, margin_mm=margin_mm)
+
+
+def organ_scores(voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine) -> Scores:
+    """The localiser's scores (class, z, y, x) on a coarse grid of the same extent as `grid`; the engine's buffer."""
     if bundle.shape is None:
         raise ValueError(f"bundle {bundle.name} has no shape; it is a {bundle.role}")
     small = resample(voxels, grid, grid_of_shape(grid, bundle.shape))
-    scores = engine(normalise(small, bundle.intensity))
-    labels = classify(scores)
-    return organ_box(labels, grid, min_component_ml=min_component_ml, margin_mm=margin_mm)
+    return engine(normalise(small, bundle.intensity))
 
 
 def organ_box(labels: Labels, grid: Grid, *, min_component_ml: float, margin_mm: float) -> Box | None:

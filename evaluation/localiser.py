@@ -1,0 +1,262 @@
+"""Localiser: `python -m evaluation.localiser DATA`. Whether phase one keeps what it must, and how much more.
+
+DATA holds `NAME_0000.nii.gz` and `NAME.nii.gz`. Every scan is located as it is, cut to each 10 cm of z, padded with air
+to 1.2 m and stitched to others to 1.2 m. Where phase one finds nothing the whole volume is processed, which holds all.
+Arrays (z, y, x), lengths mm.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from app.bundle import Bundle, load_bundle
+from app.classify import classify
+from app.engine import Engine, load_engine
+from app.grid import Box, Grid, whole
+from app.hounsfield import AIR
+from app.labels import ORGANS
+from app.locate import organ_box, organ_scores
+from app.read import read
+from app.resample import use_threads
+from app.system import WEIGHTS, Locate, load_system
+from app.types import Labels, Shape, Voxels
+from evaluation.dice import dice
+
+SLAB_MM = 100
+SLAB_STEP_MM = 20
+BODY_MM = 1200
+DICE_SHAPE = (128, 128, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scan with its labels (z, y, x) on one grid."""
+
+    name: str
+    voxels: Voxels
+    labels: Labels
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one patient. recall: share of organ voxels in the box. box_ratio: its volume over that of the tightest box."""
+
+    case: str
+    recall: float
+    box_ratio: float
+    worst_slab_recall: float
+    slabs: int
+    slabs_without_box: int
+    padded_recall: float
+    stitched_recall: float
+    dice: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Localiser:
+    """Phase one as a system runs it."""
+
+    bundle: Bundle
+    engine: Engine
+    choice: Locate
+
+    def labels(self, case: Case) -> Labels:
+        """The organs it sees, on its own coarse grid of the same extent."""
+        return classify(organ_scores(case.voxels, case.grid, self.bundle, self.engine))
+
+    def box(self, case: Case) -> Box | None:
+        """The voxels it keeps."""
+        choice = self.choice
+        return organ_box(
+            self.labels(case), case.grid, min_component_ml=choice.min_component_ml, margin_mm=choice.margin_mm
+        )
+
+
+def load_localiser(choice: Locate, threads: int) -> Localiser:
+    """The localiser a system names, compiled."""
+    use_threads(threads)
+    bundle = load_bundle(WEIGHTS / choice.bundle, "localiser")
+    return Localiser(bundle, load_engine(bundle, choice.engine, choice.precision, threads, pinned=True), choice)
+
+
+def load_case(scan: Path) -> Case:
+    """A scan and the mask beside it."""
+    name = scan.name.removesuffix("_0000.nii.gz")
+    image, mask = read(scan), read(scan.with_name(f"{name}.nii.gz"))
+    return Case(name, image.voxels, mask.voxels.astype(np.uint8), image.grid)
+
+
+def recall(labels: Labels, box: Box | None) -> float:
+    """Share of the organ voxels that `box` holds; 1 without a box, or without organs.
+
+    >>> recall(np.array([[[1, 0, 2, 2]]]), Box((0, 0, 1), (1, 1, 3)))
+    0.3333333333333333
+    """
+    total = int(np.count_nonzero(labels))
+    if box is None or not total:
+        return 1.0
+    return int(np.count_nonzero(labels[box.slices])) / total
+
+
+def tightest_box(labels: Labels) -> Box:
+    """The smallest box that holds all organs."""
+    ((z, y, x),) = ndimage.find_objects((labels > 0).astype(np.uint8))
+    return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+
+
+def box_ratio(labels: Labels, box: Box | None, grid: Grid) -> float:
+    """Volume of the box (of everything without one) over that of the tightest one."""
+    kept = box or whole(grid)
+    return math.prod(kept.shape) / math.prod(tightest_box(labels).shape)
+
+
+def slabs(case: Case, height_mm: float, step_mm: float) -> list[Case]:
+    """`case` cut to every `height_mm` of z, a step apart, from the lowest to the highest."""
+    spacing = case.grid.spacing[0]
+    count = min(case.grid.shape[0], max(1, round(height_mm / spacing)))
+    last = case.grid.shape[0] - count
+    starts = sorted({*range(0, last + 1, max(1, round(step_mm / spacing))), last})
+    return [part(case, start, start + count) for start in starts]
+
+
+def part(case: Case, start: int, stop: int) -> Case:
+    """The slices from `start` up to `stop`."""
+    shape: Shape = (stop - start, *case.grid.shape[1:])
+    grid = Grid(shape, case.grid.spacing)
+    return Case(f"{case.name}[{start}:{stop}]", case.voxels[start:stop], case.labels[start:stop], grid)
+
+
+def padded(case: Case, height_mm: float) -> Case:
+    """`case` in the middle of as much air along z as makes it `height_mm` high."""
+    missing = max(0, round(height_mm / case.grid.spacing[0]) - case.grid.shape[0])
+    below = missing // 2
+    margins = [(below, missing - below), (0, 0), (0, 0)]
+    return _new(case, np.pad(case.voxels, margins, constant_values=int(AIR)), np.pad(case.labels, margins))
+
+
+def stitched(cases: list[Case], height_mm: float) -> Case:
+    """The cases end to end, the first one lowest, again and again up to `height_mm`; the narrower ones amid air.
+
+    All have the spacing of the first, or ValueError.
+    """
+    spacing = cases[0].grid.spacing
+    if any(not np.allclose(case.grid.spacing, spacing) for case in cases):
+        raise ValueError("cases of different spacings cannot be stitched")
+    side = [max(case.grid.shape[axis] for case in cases) for axis in (1, 2)]
+    pieces, height = [], 0.0
+    while height < height_mm:
+        piece = cases[len(pieces) % len(cases)]
+        pieces.append(_widened(piece, side))
+        height += piece.grid.extent[0]
+    slices = round(height_mm / spacing[0])
+    voxels, labels = (np.concatenate(arrays)[:slices] for arrays in zip(*pieces, strict=True))
+    return _new(cases[0], voxels, labels)
+
+
+def _widened(case: Case, side: list[int]) -> tuple[Voxels, Labels]:
+    missing = [wanted - n for wanted, n in zip(side, case.grid.shape[1:], strict=True)]
+    margins = [(0, 0), *((m // 2, m - m // 2) for m in missing)]
+    return np.pad(case.voxels, margins, constant_values=int(AIR)), np.pad(case.labels, margins)
+
+
+def _new(case: Case, voxels: Voxels, labels: Labels) -> Case:
+    z, y, x = voxels.shape
+    return Case(case.name, voxels, labels, Grid((z, y, x), case.grid.spacing))
+
+
+def organ_dice(case: Case, localiser: Localiser) -> dict[str, float]:
+    """Dice of each organ present, labels (nearest) and scores (trilinear) both brought to 128 x 128 x 128."""
+    scores = organ_scores(case.voxels, case.grid, localiser.bundle, localiser.engine)
+    zoom = [1.0, *(n / m for n, m in zip(DICE_SHAPE, scores.shape[1:], strict=True))]
+    found = classify(scores if zoom == [1.0] * 4 else _zoomed(scores, zoom))
+    truth = _nearest(case.labels, DICE_SHAPE)
+    present = [label for label in range(1, len(ORGANS) + 1) if (truth == label).any()]
+    return {ORGANS[label - 1]: dice(truth == label, found == label) for label in present}
+
+
+def _zoomed(scores: NDArray[np.float32], zoom: list[float]) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = ndimage.zoom(scores, zoom, order=1, mode="nearest", grid_mode=True)
+    return result
+
+
+def _nearest(labels: Labels, shape: Shape) -> Labels:
+    z, y, x = (((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(shape, labels.shape, strict=True))
+    return labels[np.ix_(z, y, x)]
+
+
+def measure(case: Case, others: list[Case], localiser: Localiser) -> Figures:
+    """All figures of one patient; `others` are stitched on top of it."""
+    box = localiser.box(case)
+    cuts = [cut for cut in slabs(case, SLAB_MM, SLAB_STEP_MM) if cut.labels.any()]
+    boxes = [localiser.box(cut) for cut in cuts]
+    body, alone = stitched([case, *others], BODY_MM), padded(case, BODY_MM)
+    return Figures(
+        case=case.name,
+        recall=recall(case.labels, box),
+        box_ratio=box_ratio(case.labels, box, case.grid),
+        worst_slab_recall=min(recall(cut.labels, found) for cut, found in zip(cuts, boxes, strict=True)),
+        slabs=len(cuts),
+        slabs_without_box=sum(found is None for found in boxes),
+        padded_recall=recall(alone.labels, localiser.box(alone)),
+        stitched_recall=recall(body.labels, localiser.box(body)),
+        dice=organ_dice(case, localiser),
+    )
+
+
+def table(figures: list[Figures]) -> str:
+    """A row per patient, for a person."""
+    columns = f"{'in the box':>11}{'worst slab':>11}{'padded':>9}{'stitched':>9}{'box ratio':>10}{'Dice':>7}"
+    lines = [f"{'':<20}{columns}"]
+    lines += [
+        f"{row.case:<20}{row.recall:>11.4f}{row.worst_slab_recall:>11.4f}{row.padded_recall:>9.4f}"
+        f"{row.stitched_recall:>9.4f}{row.box_ratio:>10.2f}{np.mean(list(row.dice.values())):>7.3f}"
+        for row in figures
+    ]
+    ratio = statistics.median(row.box_ratio for row in figures)
+    mean = statistics.mean(float(np.mean(list(row.dice.values()))) for row in figures)
+    lines.append(
+        f"{'least, median, mean':<20}{min(r.recall for r in figures):>11.4f}"
+        f"{min(r.worst_slab_recall for r in figures):>11.4f}{min(r.padded_recall for r in figures):>9.4f}"
+        f"{min(r.stitched_recall for r in figures):>9.4f}{ratio:>10.2f}{mean:>7.3f}"
+    )
+    for organ in ORGANS:
+        known = [row.dice[organ] for row in figures if organ in row.dice]
+        lines.append(f"{organ:<20}Dice {np.mean(known):.3f}" if known else f"{organ:<20}absent")
+    none, all_of_them = sum(row.slabs_without_box for row in figures), sum(row.slabs for row in figures)
+    lines.append(f"slabs in which nothing was found, so that all is kept: {none} of {all_of_them}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parses the arguments, prints a table per engine."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of NAME_0000.nii.gz and NAME.nii.gz")
+    parser.add_argument("--system", default="viscera", help="whose localiser (default: %(default)s)")
+    parser.add_argument("--engine", nargs="+", default=["openvino-int8", "openvino-float32"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures into this file too")
+    arguments = parser.parse_args()
+    cases = [load_case(path) for path in sorted(arguments.data.glob("*_0000.nii.gz"))]
+    if not cases:
+        parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
+    results = {}
+    choice = load_system(arguments.system).locate
+    for engine in arguments.engine:
+        localiser = load_localiser(replace(choice, engine=engine), arguments.threads)
+        figures = [measure(case, cases[index + 1 :] + cases[:index], localiser) for index, case in enumerate(cases)]
+        print(f"{localiser.bundle.name}, {engine}\n{table(figures)}\n", flush=True)
+        results[engine] = [asdict(row) for row in figures]
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
