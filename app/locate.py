@@ -7,6 +7,7 @@ import math
 
 import cc3d
 import numpy as np
+from numpy.typing import NDArray
 
 from app.bundle import Bundle
 from app.classify import classify
@@ -36,7 +37,8 @@ def organ_scores(voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine) -> 
 def organ_box(labels: Labels, grid: Grid, *, min_component_ml: float, margin_mm: float) -> Box | None:
     """The box of `grid` around all organs of `labels`, a coarser label map of the same extent; None without any.
 
-    Connected parts of all organs together (6 neighbours) smaller than `min_component_ml` are left out.
+    Connected parts of all organs together (6 neighbours) smaller than `min_component_ml` are left out, unless the box
+    would cut through one: a box whose face runs through a predicted organ grows until none does.
     """
     coarse = grid_of_shape(grid, _shape(labels))
     parts = cc3d.connected_components(labels > 0, connectivity=6)
@@ -45,16 +47,31 @@ def organ_box(labels: Labels, grid: Grid, *, min_component_ml: float, margin_mm:
     kept[0] = False
     if not kept.any():
         return None
-    spans = []
-    organs = kept[parts]
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        hits = np.flatnonzero(organs.any(axis=others))
-        low = hits[0] * coarse.spacing[axis] - margin_mm
-        high = (hits[-1] + 1) * coarse.spacing[axis] + margin_mm
-        spans.append(_voxels(low, high, grid.spacing[axis], grid.shape[axis]))
-    (z0, z1), (y0, y1), (x0, x1) = spans
+    while True:
+        spans = [_span(kept[parts], axis, coarse, margin_mm) for axis in range(3)]
+        inside = np.bincount(
+            parts[tuple(_slice(*s, coarse, i) for i, s in enumerate(spans))].ravel(), minlength=len(sizes)
+        )
+        cut = (inside > 0) & (inside < sizes)
+        cut[0] = False
+        if not cut.any():
+            break
+        kept |= cut
+    voxels = [_voxels(*span, grid.spacing[axis], grid.shape[axis]) for axis, span in enumerate(spans)]
+    (z0, z1), (y0, y1), (x0, x1) = voxels
     return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _span(organs: NDArray[np.bool_], axis: int, grid: Grid, margin_mm: float) -> tuple[float, float]:
+    """mm from the first voxel's outer face: where the organs begin and end along an axis, with the margin."""
+    others = tuple(a for a in range(3) if a != axis)
+    hits = np.flatnonzero(organs.any(axis=others))
+    spacing = grid.spacing[axis]
+    return hits[0] * spacing - margin_mm, (hits[-1] + 1) * spacing + margin_mm
+
+
+def _slice(low_mm: float, high_mm: float, grid: Grid, axis: int) -> slice:
+    return slice(*_voxels(low_mm, high_mm, grid.spacing[axis], grid.shape[axis]))
 
 
 def _voxels(low_mm: float, high_mm: float, spacing: float, size: int) -> tuple[int, int]:

@@ -1,18 +1,15 @@
 """System: one TOML file under `systems/` that names the bundles and the choice made at each step.
 
-A file that says `extends = "other"` is the system in `other.toml` with the fields it gives replaced.
+A file may build on another one (`app.toml_file`).
 """
 
 import math
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from app.bundle import ENGINES, TORCHSCRIPT
-from app.errors import SetupError
 from app.schema import parse
+from app.toml_file import read_toml
 
 ROOT = Path(__file__).parent.parent
 SYSTEMS = ROOT / "systems"
@@ -83,35 +80,9 @@ class System:
 def load_system(name: str) -> System:
     """The system of that name under `systems/`, or in the `.toml` file of that path. SetupError says what is wrong."""
     path = Path(name) if name.endswith(".toml") else SYSTEMS / f"{name}.toml"
-    return parse(System, _read(path, ()), path)
+    return parse(System, read_toml(path, f"; known systems are {', '.join(system_names())}"), path)
 
 
 def system_names() -> list[str]:
     """What `load_system` finds by name."""
     return sorted(path.stem for path in SYSTEMS.glob("*.toml"))
-
-
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path in seen:
-        raise SetupError(f"{path}: field extends goes round in a circle")
-    try:
-        table = tomllib.loads(path.read_text())
-    except OSError as error:
-        known = f"; known systems are {', '.join(system_names())}"
-        raise SetupError(f"{path}: cannot be read: {error.strerror}{known}") from error
-    except ValueError as error:
-        raise SetupError(f"{path}: not TOML: {error}") from error
-    base = table.pop("extends", None)
-    if base is None:
-        return table
-    if not isinstance(base, str) or base != Path(base).name:
-        raise SetupError(f"{path}: field extends must name a system beside this one, found {base!r}")
-    return _merged(_read(path.with_name(f"{base}.toml"), (*seen, path)), table)
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    both = dict(base)
-    for name, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(both.get(name), Mapping)
-        both[name] = _merged(both[name], value) if nested else value
-    return both

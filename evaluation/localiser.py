@@ -151,7 +151,8 @@ def stitched(cases: list[Case], height_mm: float) -> Case:
     if any(not np.allclose(case.grid.spacing, spacing) for case in cases):
         raise ValueError("cases of different spacings cannot be stitched")
     side = [max(case.grid.shape[axis] for case in cases) for axis in (1, 2)]
-    pieces, height = [], 0.0
+    pieces: list[tuple[Voxels, Labels]] = []
+    height = 0.0
     while height < height_mm:
         piece = cases[len(pieces) % len(cases)]
         pieces.append(_widened(piece, side))

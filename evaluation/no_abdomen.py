@@ -25,7 +25,7 @@ PHANTOM_SPACING = (2.2, 2.2, 5.0)
 
 def write_slab(data: Path, case: str, *, above: bool, folder: Path) -> None:
     """The slices of `case` beyond its labels as a scan of its own in `folder`."""
-    scan, mask = (nib.load(data / f"{case}{ending}") for ending in ("_0000.nii.gz", ".nii.gz"))
+    scan, mask = (nib.nifti1.load(data / f"{case}{ending}") for ending in ("_0000.nii.gz", ".nii.gz"))
     first, last = label_range(np.asarray(mask.dataobj))
     slices = slice(last + 1, None) if above else slice(0, first)
     part = scan.slicer[:, :, slices]

@@ -19,19 +19,22 @@ import numpy as np
 import openvino
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from app.bundle import AXES, FILE_NAME, load_bundle
 from app.labels import CLASSES
-from training.augment import draw_sample
-from training.dataset import drawing_weights, load_volumes, training_patients
-from training.networks import PlainUNet
+from training.carry import HISTORY
+from training.evaluate import normalised
+from training.layout import find_cases
+from training.networks import build_network
+from training.prepare import Prepared, chosen_cases
 from training.recipe import Recipe, load_recipe
-from training.train import build_network, normalised
+from training.sample import Sampler
 
 
-def trained_network(recipe: Recipe, run: Path) -> PlainUNet:
+def trained_network(recipe: Recipe, run: Path) -> nn.Module:
     """The recipe's network with the run's averaged weights, rounded to float16 as they will be stored."""
-    network = build_network(recipe)
+    network = build_network(recipe.network, recipe.classes)
     network.load_state_dict(torch.load(run / "averaged.pt", map_location="cpu", weights_only=True))
     return network.half().float().eval()
 
@@ -39,15 +42,14 @@ def trained_network(recipe: Recipe, run: Path) -> PlainUNet:
 def calibration_inputs(recipe: Recipe, data: Path) -> Iterator[NDArray[np.float32]]:
     """Normalised training samples (1, 1, z, y, x), undisturbed, at the last stage's grid."""
     stage = recipe.stages[-1]
-    volumes = load_volumes(data, stage.spacing_mm, recipe.held_out_patients, recipe.seed)
+    sampler = Sampler(Prepared(data).volumes(recipe, stage, False), recipe, stage)
     rng = np.random.default_rng(recipe.seed)
     for _ in range(recipe.export.calibration_samples):
-        volume = volumes[rng.choice(len(volumes), p=drawing_weights(volumes))]
-        image, _ = draw_sample(volume, recipe, stage, rng, augmented=False)
+        image, _ = sampler.draw_plain(rng)
         yield normalised(image, recipe.intensity)[None, None].numpy()
 
 
-def export_openvino(network: PlainUNet, recipe: Recipe, samples: list[NDArray[np.float32]], folder: Path) -> None:
+def export_openvino(network: nn.Module, recipe: Recipe, samples: list[NDArray[np.float32]], folder: Path) -> None:
     """`model.xml`, `model.bin` and `model-int8.xml`, `model-int8.bin`."""
     example = torch.from_numpy(samples[0])
     shape = [1, 1, -1, -1, -1] if recipe.role == "fine" else list(example.shape)
@@ -62,7 +64,7 @@ def export_openvino(network: PlainUNet, recipe: Recipe, samples: list[NDArray[np
     openvino.save_model(quantised, folder / "model-int8.xml", compress_to_fp16=True)
 
 
-def export_torchscript(network: PlainUNet, samples: list[NDArray[np.float32]], folder: Path) -> None:
+def export_torchscript(network: nn.Module, samples: list[NDArray[np.float32]], folder: Path) -> None:
     """`model.pt`: traced, weights stored as float16."""
     with torch.inference_mode():
         traced = torch.jit.trace(network, torch.from_numpy(samples[0]))
@@ -71,11 +73,29 @@ def export_torchscript(network: PlainUNet, samples: list[NDArray[np.float32]], f
 
 def history(recipe: Recipe, run: Path) -> dict[str, Any]:
     """What the run has behind it: steps of each stage, which may be fewer than the recipe asks for, and its start."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    path = run / "checkpoint.pt"
+    state = torch.load(path if path.exists() else run / HISTORY, map_location="cpu", weights_only=True)
     steps = {stage.name: stage.steps for stage in recipe.stages[: state["stage"]]}
     if state["step"]:
         steps[recipe.stages[state["stage"]].name] = state["step"]
-    return {"steps": steps, "minutes": round(state["seconds"] / 60), "started_from": state.get("started_from", "")}
+    return {"steps": steps, "minutes": round(state["seconds"] / 60), "started_from": state["started_from"]}
+
+
+def trained_on(recipe: Recipe, past: dict[str, Any], data: Path) -> dict[str, Any]:
+    """The scans and patients that the run's stages have shown, and the slices they have not."""
+    cases = {
+        case.name: case.patient
+        for stage in recipe.stages
+        if stage.name in past["steps"]
+        for case in chosen_cases(find_cases(data), recipe, stage, False)
+    }
+    return {
+        "scans": sorted(cases),
+        "patients": len(set(cases.values())),
+        "without_slices_above_the_labels": recipe.data.without_above,
+        "without_slices_below_the_labels": recipe.data.without_below,
+        "reference_masks": recipe.data.reference_masks,
+    }
 
 
 def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path, folder: Path) -> dict[str, Any]:
@@ -86,7 +106,6 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path,
         "torchscript": ("model.pt",),
     }
     stage = recipe.stages[-1]
-    patients = training_patients(data, recipe.held_out_patients)
     table: dict[str, Any] = {
         "name": recipe.name,
         "role": recipe.role,
@@ -96,7 +115,7 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path,
     }
     if recipe.role == "fine":
         table["spacing_mm"] = stage.spacing_mm
-        table["window"] = asdict(recipe.export.window) if recipe.export.window else None
+        table["window"] = recipe.export.window
     else:
         table["shape"] = stage.shape
     table["files"] = {
@@ -104,13 +123,7 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path,
         for engine, files in engines.items()
         if all((folder / name).exists() for name in files)
     }
-    table["training"] = {
-        "recipe": recipe_name,
-        **past,
-        "scans": list(patients),
-        "patients": len(set(patients.values())),
-        "reference_masks": recipe.reference_masks,
-    }
+    table["training"] = {"recipe": recipe_name, **past, **trained_on(recipe, past, data)}
     table["accuracy"] = {}
     return table
 

@@ -1,5 +1,7 @@
 """Losses: weighted cross-entropy and soft Dice, summed over the supervised levels. Scores (batch, class, z, y, x)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,22 +9,61 @@ from torch.nn import functional as F
 from training.networks import downsampled
 from training.recipe import Loss
 
+UNSURE = 0.5  # a teacher whose highest probability is lower has no answer
 
-def segmentation_loss(levels: list[Tensor], labels: Tensor, loss: Loss) -> Tensor:
-    """Scores of each level, the finest first, against labels (batch, z, y, x; int64); halved with every level."""
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """labels: (batch, z, y, x) int64. teacher: its class probabilities (batch, class, z, y, x), or None."""
+
+    labels: Tensor
+    teacher: Tensor | None = None
+
+    def downsampled(self, times: int) -> "Targets":
+        """At 1 / 2 ** times of the resolution: labels by nearest neighbour, probabilities by averages."""
+        if not times:
+            return self
+        teacher = None if self.teacher is None else F.avg_pool3d(self.teacher, 2**times)
+        return Targets(downsampled(self.labels, times), teacher)
+
+
+def segmentation_loss(levels: list[Tensor], targets: Targets, loss: Loss) -> Tensor:
+    """Scores of each level, the finest first, against the targets; a level counts half of the one above."""
     weights = [0.5**depth for depth in range(len(levels))]
     terms = [
-        weight * _one_level(scores.float(), downsampled(labels, depth), loss)
+        weight * _one_level(scores.float(), targets.downsampled(depth), loss)
         for depth, (weight, scores) in enumerate(zip(weights, levels, strict=True))
     ]
     return torch.stack(terms).sum() / sum(weights)
 
 
-def _one_level(scores: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+def _one_level(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
+    present, absent = soft_dice(scores.softmax(1), targets.labels)
+    return cross_entropy(scores, targets, loss) + (1 - present) + loss.absent_weight * (1 - absent)
+
+
+def cross_entropy(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
+    """Mean over voxels, each weighed by its class and by how far mask and teacher can be trusted there.
+
+    With a teacher its share of the target is its probabilities, each class weighed by its own weight.
+    """
     weights = torch.tensor(loss.class_weights, dtype=scores.dtype, device=scores.device)
-    cross_entropy = F.cross_entropy(scores, labels, weights)
-    present, absent = soft_dice(scores.softmax(1), labels)
-    return cross_entropy + (1 - present) + loss.absent_weight * (1 - absent)
+    if targets.teacher is None:
+        return F.cross_entropy(scores, targets.labels, weights)
+    hard = F.cross_entropy(scores, targets.labels, weights, reduction="none")
+    logarithms = scores.log_softmax(1) * weights.reshape(1, -1, 1, 1, 1)
+    soft = -(targets.teacher * logarithms).sum(1)
+    trust = _trust(targets.labels, targets.teacher, loss)
+    value = (1 - loss.teacher_share) * hard + loss.teacher_share * soft
+    return (value * trust).sum() / (weights[targets.labels] * trust).sum()
+
+
+def _trust(labels: Tensor, teacher: Tensor, loss: Loss) -> Tensor:
+    highest, answer = teacher.max(1)
+    trust = torch.ones_like(highest)
+    trust[answer != labels] *= loss.disagreement_weight
+    trust[highest < UNSURE] *= loss.unsure_weight
+    return trust
 
 
 def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

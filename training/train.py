@@ -1,16 +1,16 @@
-"""Train: `python -m training.train RECIPE --data DIR --out DIR`. Stops and goes on at any moment.
+"""Train: `python -m training.train RECIPE --data DATA --out RUN`. Stops and goes on at any moment.
 
-Writes `checkpoint.pt` (everything needed to go on), `averaged.pt` (the weights to ship) and `metrics.csv`.
+DATA is a folder of scans and labels, or a pack of them (`training.pack`); with a pack nothing but torch and numpy is
+needed. RUN gets `checkpoint.pt` (everything needed to go on), `averaged.pt` (the weights to ship), `metrics.csv`,
+`evaluations.csv` and, per evaluation, slices to look at; `training.pictures` draws them, here too if it can.
 """
 
 import argparse
 import csv
 import math
 import os
-import queue
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,48 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, Dataset
 
-from app.labels import CLASSES
-from app.normalise import Intensity
-from training.augment import draw_sample
-from training.dataset import drawing_weights, load_volumes
-from training.losses import segmentation_loss
-from training.networks import PlainUNet
+from training.evaluate import Evaluation, evaluate, normalised
+from training.losses import Targets, segmentation_loss
+from training.networks import build_network
 from training.recipe import Recipe, Stage, load_recipe
+from training.sample import Sampler
+from training.teacher import Teacher
+from training.volumes import Volumes
 
-PREFETCHED = 4
 LOG_EVERY = 20
+PREFETCHED = 4
+METRICS, EVALUATIONS = "metrics.csv", "evaluations.csv"
+
+LoadVolumes = Callable[[Recipe, Stage, bool], Volumes]  # ..., of the fold's patients or of those to train on
 
 
-def build_network(recipe: Recipe) -> PlainUNet:
-    """An untrained network of the recipe."""
-    network = recipe.network
-    return PlainUNet(
-        network.channels,
-        len(CLASSES),
-        stem_stride=network.stem_stride,
-        supervised_levels=network.supervised_levels,
+class Steps(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of a stage by step: images (batch, 1, z, y, x; float32 HU) and labels (batch, z, y, x; int64)."""
+
+    def __init__(self, volumes: Volumes, recipe: Recipe, number: int) -> None:
+        self._sampler = Sampler(volumes, recipe, recipe.stages[number])
+        self._seed, self._number, self._batch = recipe.seed, number, recipe.stages[number].batch
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        generators = [np.random.default_rng([self._seed, self._number, step, i]) for i in range(self._batch)]
+        images, labels = zip(*(self._sampler.draw(generator) for generator in generators), strict=True)
+        return torch.stack(images)[:, None], torch.stack(labels)
+
+
+def batches(volumes: Volumes, recipe: Recipe, number: int, first: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of stage `number` from step `first` to its end, prepared by worker processes beside the network."""
+    steps = range(first, recipe.stages[number].steps)
+    loader = DataLoader(
+        Steps(volumes, recipe, number),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
+        multiprocessing_context="fork" if workers else None,  # volumes in memory are shared, not copied
     )
-
-
-def normalised(image: Tensor, intensity: Intensity) -> Tensor:
-    """`app.normalise` for tensors: clipped HU to the network's input."""
-    return (image.clamp(intensity.low, intensity.high) - intensity.mean) / intensity.deviation
+    yield from loader
 
 
 def learning_rate(step: int, stage: Stage, warm_up: int) -> float:
@@ -53,47 +68,21 @@ def learning_rate(step: int, stage: Stage, warm_up: int) -> float:
     return stage.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * step / stage.steps))
 
 
-def batches(recipe: Recipe, number: int, data: Path, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of stage `number` from `first_step` to its end, prepared by one thread beside the network.
-
-    Normalised images (batch, 1, z, y, x; float32) and labels (batch, z, y, x; int64).
-    """
-    stage = recipe.stages[number]
-    volumes = load_volumes(data, stage.spacing_mm, recipe.held_out_patients, recipe.seed)
-    weights = drawing_weights(volumes)
-    ready: queue.Queue[tuple[Tensor, Tensor] | BaseException] = queue.Queue(PREFETCHED)
-
-    def produce() -> None:
-        try:
-            for step in range(first_step, stage.steps):
-                rng = np.random.default_rng([recipe.seed, number, step])
-                chosen = rng.choice(len(volumes), stage.batch, p=weights)
-                samples = [draw_sample(volumes[index], recipe, stage, rng) for index in chosen]
-                images = torch.stack([image for image, _ in samples])[:, None]
-                ready.put((normalised(images, recipe.intensity), torch.stack([labels for _, labels in samples])))
-        except BaseException as error:
-            ready.put(error)
-
-    threading.Thread(target=produce, daemon=True).start()
-    for _ in range(first_step, stage.steps):
-        item = ready.get()
-        if isinstance(item, BaseException):
-            raise item
-        yield item
-
-
 class Run:
     """A training run on disk: network, averaged network, optimiser, and where it stands."""
 
-    def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, out: Path, device: torch.device, teacher: Teacher | None = None) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.out, self.device = recipe, out, device
-        self.network = build_network(recipe).to(device)
+        self.recipe, self.out, self.device, self.teacher = recipe, out, device, teacher
+        self.network = build_network(recipe.network, recipe.classes).to(device)
         self.averaged = AveragedModel(self.network, avg_fn=self._average)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.optimiser.weight_decay)
+        # compiled where it pays: on two CPU cores it gains nothing and costs 25 s
+        self._levels = torch.compile(self.network.levels) if device.type == "cuda" else self.network.levels
         self.stage = self.step = 0
         self.seconds = 0.0
         self.started_from = ""
+        self.skipped = 0  # steps since the last row of the metrics
         out.mkdir(parents=True, exist_ok=True)
 
     def _average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
@@ -110,11 +99,14 @@ class Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
-        self.started_from = state.get("started_from", "")
+        self.started_from = state["started_from"]
+        for name in (METRICS, EVALUATIONS):
+            _forget_after(self.out / name, self._reached)
 
     def start_from(self, weights: Path) -> None:
         """Begins with another run's averaged weights, of a network of the same channels (its strides may differ)."""
-        self.network.load_state_dict(torch.load(weights, map_location=self.device, weights_only=True))
+        state = torch.load(weights, map_location=self.device, weights_only=True)
+        self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.averaged.module.load_state_dict(self.network.state_dict())
         self.started_from = f"{weights.parent.name}/{weights.name}"
 
@@ -134,76 +126,153 @@ class Run:
             torch.save(content, partial)
             os.replace(partial, self.out / name)
 
-    def log(self, stage: Stage, loss: float, rate: float, left: float) -> None:
-        path = self.out / "metrics.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["stage", "step", "seconds", "learning_rate", "loss"])
-            writer.writerow([stage.name, self.step, round(self.seconds), f"{rate:.3g}", f"{loss:.4f}"])
-        print(f"{stage.name}: step {self.step}/{stage.steps}, loss {loss:.3f}, {left / 60:.0f} min left", flush=True)
-
-    def train(self, data: Path) -> None:
+    def train(self, load: LoadVolumes, workers: int) -> None:
         """Every stage from where the run stands to the end."""
         while self.stage < len(self.recipe.stages):
-            self._train_stage(data)
+            self._train_stage(load, workers)
             self.stage, self.step = self.stage + 1, 0
             self.save()
 
-    def _train_stage(self, data: Path) -> None:
+    @property
+    def _reached(self) -> tuple[int, int]:
+        return self.stage, self.step
+
+    def _train_stage(self, load: LoadVolumes, workers: int) -> None:
         stage = self.recipe.stages[self.stage]
         if self.step == 0 and self.stage > 0:  # the next stage begins where the average stands, and averages anew
             self.network.load_state_dict(self.averaged.module.state_dict())
             self.averaged.n_averaged.zero_()
-        choice = self.recipe.optimiser
+        volumes = load(self.recipe, stage, False)
+        fold = load(self.recipe, stage, True) if stage.hold_out else None
         losses: list[float] = []
         saved = started = time.monotonic()
-        done_before = self.step
-        before = self.seconds
-        for images, labels in batches(self.recipe, self.stage, data, self.step):
-            rate = learning_rate(self.step, stage, choice.warm_up_steps)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            losses.append(self._one_step(images.to(self.device), labels.to(self.device)))
+        first, before = self.step, self.seconds
+        for images, labels in batches(volumes, self.recipe, self.stage, self.step, workers):
+            rate = learning_rate(self.step, stage, self.recipe.optimiser.warm_up_steps)
+            loss = self._one_step(images.to(self.device), labels.to(self.device), rate)
+            losses += [loss] if math.isfinite(loss) else []
             self.step += 1
             now = time.monotonic()
             self.seconds = before + now - started
             if self.step % LOG_EVERY == 0:
-                pace = (now - started) / (self.step - done_before)
-                self.log(stage, float(np.mean(losses)), rate, pace * (stage.steps - self.step))
+                pace = (now - started) / (self.step - first)
+                self._log_metrics(stage, float(np.mean(losses or [math.nan])), rate, pace * (stage.steps - self.step))
                 losses.clear()
+            if fold is not None and (self.step % stage.evaluate_every == 0 or self.step == stage.steps):
+                self._evaluate(fold, stage)
             if now - saved > 60 * self.recipe.checkpoint_minutes:
                 self.save()
                 saved = now
 
-    def _one_step(self, images: Tensor, labels: Tensor) -> float:
+    def _one_step(self, images: Tensor, labels: Tensor, rate: float) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(
+            hash((self.recipe.seed, *self._reached))
+        )  # of what the network itself draws, after a resume too
+        targets = Targets(labels, self._soft_targets(images, labels))
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16):
-            levels = self.network.levels(images)
-        loss = segmentation_loss(levels, labels, self.recipe.loss)
+            levels = self._levels(normalised(images, self.recipe.intensity))
+        loss = segmentation_loss(levels, targets, self.recipe.loss)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_norm)
+        if not torch.isfinite(norm):  # one such step would end the run; that it was left out is said and counted
+            self.skipped += 1
+            print(f"step {self.step}: the gradient is not finite, step left out", flush=True)
+            return float("nan")
         self.optimiser.step()
         self.averaged.update_parameters(self.network)
         return float(loss.detach())
+
+    def _soft_targets(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        if self.teacher is None or not self.recipe.loss.needs_teacher:
+            return None
+        spacing = self.recipe.stages[self.stage].spacing_mm
+        return self.teacher.probabilities(images, spacing, labels.shape[1:])
+
+    def _evaluate(self, fold: Volumes, stage: Stage) -> None:
+        folder = self.out / "slices"
+        folder.mkdir(exist_ok=True)
+        picture = folder / f"{self.stage}-{stage.name}-{self.step:06}.npz"
+        result = evaluate(self.averaged.module, fold, self.recipe, stage, self.device, picture)
+        self._log_evaluation(stage, result)
+        try:
+            from training.pictures import draw
+        except ImportError:  # no matplotlib, as on a machine that has only what a pack needs
+            return
+        draw(self.out)
+
+    def _log_metrics(self, stage: Stage, loss: float, rate: float, left: float) -> None:
+        row = [*self._reached, stage.name, round(self.seconds), f"{rate:.3g}", f"{loss:.4f}", self.skipped]
+        _append(self.out / METRICS, ["stage", "step", "name", "seconds", "learning_rate", "loss", "skipped"], row)
+        self.skipped = 0
+        print(f"{stage.name}: step {self.step}/{stage.steps}, loss {loss:.3f}, {left / 60:.0f} min left", flush=True)
+
+    def _log_evaluation(self, stage: Stage, result: Evaluation) -> None:
+        organs = range(1, self.recipe.classes)
+        values = [f"{result.dice[organ]:.4f}" if organ in result.dice else "" for organ in organs]
+        row = [*self._reached, stage.name, round(self.seconds), f"{result.mean:.4f}", *values]
+        _append(self.out / EVALUATIONS, ["stage", "step", "name", "seconds", "mean_dice", *map(str, organs)], row)
+        print(f"{stage.name}: step {self.step}/{stage.steps}, fold's mean Dice {result.mean:.3f}", flush=True)
+
+
+def _append(path: Path, header: list[str], row: list[Any]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(header)
+        writer.writerow(row)
+
+
+def _forget_after(path: Path, reached: tuple[int, int]) -> None:
+    """Rows that a killed run wrote after its last checkpoint will be written again."""
+    if not path.exists():
+        return
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    with path.open("w", newline="") as file:
+        kept = [row for row in rows if (int(row[0]), int(row[1])) <= reached]
+        csv.writer(file).writerows([header, *kept])
+
+
+def volumes_of(data: Path) -> LoadVolumes:
+    """How the volumes in `data`, a pack or a folder of scans and labels, are loaded."""
+    from training.pack import is_pack, open_pack
+
+    if is_pack(data):
+        pack = open_pack(data)
+        return pack.volumes
+    from training.prepare import Prepared  # needs what app needs: SimpleITK, nibabel
+
+    return Prepared(data).volumes
 
 
 def main() -> None:
     """Parses the arguments and trains, from where the run stands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="folder of NAME_0000.nii.gz and NAME.nii.gz")
+    parser.add_argument("recipe", type=Path, help="TOML, or the JSON that a pack has of it")
+    parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels, or a pack")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; a run found there goes on")
     parser.add_argument("--start-from", type=Path, help="averaged.pt of another run, for a run that begins")
+    parser.add_argument("--teacher", type=Path, help="folder that training.teacher wrote, if the recipe wants one")
+    parser.add_argument("--workers", type=int, help="processes that draw samples (default: 1; all cores beside a GPU)")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe)
+    if recipe.loss.needs_teacher and not arguments.teacher:
+        parser.exit(2, f"{arguments.recipe}: field loss asks for a teacher; name it with --teacher\n")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(recipe.threads)
-    run = Run(recipe, arguments.out, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    teacher = Teacher(arguments.teacher, device) if recipe.loss.needs_teacher else None
+    run = Run(recipe, arguments.out, device, teacher)
     if arguments.start_from:
         run.start_from(arguments.start_from)
     run.resume()
-    run.train(arguments.data)
+    workers = arguments.workers
+    if workers is None:
+        workers = 1 if device.type == "cpu" else max(1, (os.cpu_count() or 2) - 1)
+    run.train(volumes_of(arguments.data), workers)
 
 
 if __name__ == "__main__":

@@ -55,3 +55,20 @@ def test_scans_smaller_than_the_coarse_grid(shape):
     labels = np.ones((8, 8, 8), np.uint8)
     grid = Grid(shape, (3.0, 2.0, 1.0))
     assert organ_box(labels, grid, min_component_ml=0.0, margin_mm=10.0) == Box((0, 0, 0), shape)
+
+
+def test_a_box_that_would_cut_a_small_part_takes_it_in():
+    labels = coarse()
+    labels[2:4, 2:4, 2:4] = 1  # 8 coarse voxels, 64 ml: 40..80 mm on each axis
+    labels[3, 3, 5:7] = 2  # 2 voxels, 16 ml: 100..140 mm along x, too small to count
+    assert box(labels, min_component_ml=20.0) == Box((4, 20, 40), (8, 40, 80))
+    # 25 mm more: 15..105 along x, a face through the small part, so that it counts after all: 15..165
+    assert box(labels, min_component_ml=20.0, margin_mm=25.0) == Box((1, 7, 15), (11, 53, 160))
+
+
+def test_a_small_part_wholly_inside_changes_nothing():
+    labels = coarse()
+    labels[2:4, 2:4, 2:4] = 1
+    labels[3, 3, 5] = 2
+    labels[7, 7, 7] = 3  # and one wholly outside
+    assert box(labels, min_component_ml=20.0, margin_mm=45.0) == Box((0, 0, 0), (13, 63, 125))

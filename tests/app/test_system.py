@@ -44,8 +44,8 @@ def test_a_system_that_extends_another_changes_only_what_it_says():
         pytest.param("[locate", "not TOML", id="half a file"),
         pytest.param('extends = "mine"', "goes round in a circle", id="itself"),
         pytest.param('extends = "nobody"', r"nobody\.toml: cannot be read", id="no base"),
-        pytest.param('extends = "../viscera"', "extends must name a system", id="a path for a base"),
-        pytest.param("extends = 3", "extends must name a system", id="a number for a base"),
+        pytest.param('extends = "../viscera"', "extends must name a file", id="a path for a base"),
+        pytest.param("extends = 3", "extends must name a file", id="a number for a base"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_file(tmp_path, text, message):

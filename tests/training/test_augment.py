@@ -1,75 +1,51 @@
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from dataclasses import replace  # noqa: E402
-from pathlib import Path  # noqa: E402
-
 from training import augment  # noqa: E402
-from training.dataset import Volume  # noqa: E402
-from training.recipe import load_recipe  # noqa: E402
-
-RECIPES = Path(__file__).parents[2] / "training" / "recipes"
-IDENTITY = np.eye(3)
 
 
-def volume(shape=(4, 6, 8), spacing=(2.0, 1.0, 1.0)):
-    values = torch.arange(np.prod(shape), dtype=torch.float32).reshape(shape)
-    labels = (values % 14).to(torch.uint8)
-    extent = tuple(n * s for n, s in zip(shape, spacing, strict=True))
-    return Volume("v", "p", values, labels, extent, tuple(torch.zeros(0, 3) for _ in range(13)))
+def test_mirror_swaps_paired_labels():
+    image = torch.tensor([1.0, 2, 3, 4]).reshape(1, 1, 4)
+    labels = torch.tensor([2, 1, 0, 13], dtype=torch.uint8).reshape(1, 1, 4)
+    mirrored, swapped = augment.mirror(image, labels, ((2, 13), (7, 8)))
+    assert mirrored.flatten().tolist() == [4, 3, 2, 1]
+    assert swapped.flatten().tolist() == [2, 0, 1, 13]
+    assert swapped.dtype == torch.uint8
+    back, again = augment.mirror(mirrored, swapped, ((2, 13), (7, 8)))
+    assert torch.equal(back, image)
+    assert torch.equal(again, labels)
 
 
-def points(shape, centre, size, matrix, scan, waves=None):
-    return augment.sample_points(shape, np.array(centre), np.array(size), np.array(matrix), waves, scan)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_cut_removes_image_and_labels_alike_also_on_a_coarser_grid(axis):
+    image, labels = torch.zeros(8, 8, 8), torch.ones(4, 4, 4, dtype=torch.uint8)
+    got, left = augment.cut(image, labels, axis, 0.25, 0.75)
+    line = got.movedim(axis, 0)[:, 0, 0].tolist()
+    assert line == [-1024, -1024, 0, 0, 0, 0, -1024, -1024]
+    assert left.movedim(axis, 0)[:, 0, 0].tolist() == [0, 1, 1, 0]
+    assert image.abs().max() == 0
+    assert labels.min() == 1
 
 
-def test_the_whole_volume_read_at_its_own_grid_is_itself():
-    scan = volume()
-    where = points((4, 6, 8), (0, 0, 0), scan.extent, IDENTITY, scan)
-    torch.testing.assert_close(augment._read_image(scan.image, where), scan.image, atol=1e-2, rtol=0)
-    assert torch.equal(augment._read_labels(scan.labels, where), scan.labels)
+def test_a_removed_organ_leaves_fat_like_the_fat_around_it():
+    image = torch.full((9, 9, 9), -90.0)
+    labels = torch.zeros(9, 9, 9, dtype=torch.uint8)
+    image[3:6, 3:6, 3:6] = 150
+    labels[3:6, 3:6, 3:6] = 9
+    labels[0, 0, 0] = 1
+    got, left = augment.remove_organ(image, labels, 9)
+    torch.testing.assert_close(got, torch.full_like(got, -90.0), atol=1e-3, rtol=0)
+    assert left.sum() == 1
+    assert image[4, 4, 4] == 150
 
 
-def test_a_part_of_it_and_what_lies_outside():
-    scan = volume()
-    # half of x from its middle to one extent beyond: centre at the right edge
-    where = points((4, 6, 8), (0, 0, 1), scan.extent, IDENTITY, scan)
-    image, labels = augment._read_image(scan.image, where), augment._read_labels(scan.labels, where)
-    torch.testing.assert_close(image[..., :3], scan.image[..., 4:7], atol=1e-2, rtol=0)
-    assert torch.equal(labels[..., :4], scan.labels[..., 4:])
-    assert (image[..., 5:] == -1024).all()
-    assert (labels[..., 4:] == 0).all()
-
-
-def test_a_quarter_turn_in_the_axial_plane():
-    scan = volume((1, 4, 4), (1.0, 1.0, 1.0))
-    turn = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]
-    labels = augment._read_labels(scan.labels, points((1, 4, 4), (0, 0, 0), scan.extent, turn, scan))
-    assert torch.equal(labels[0], torch.rot90(scan.labels[0], -1))
-
-
-def test_image_and_labels_move_together():
-    """A bright organ stays under its label through turn, scale and bend."""
-    labels = torch.zeros(24, 24, 24, dtype=torch.uint8)
-    labels[6:18, 8:16, 5:20] = 7
-    scan = Volume("v", "p", labels.float() * 100, labels, (48.0, 36.0, 24.0), ())
-    rng = np.random.default_rng(1)
-    matrix = augment._turn_and_scale(load_recipe(RECIPES / "fine.toml").augmentation, rng)
-    where = points((24, 24, 24), (0, 0, 0), scan.extent, matrix, scan, rng.normal(0, 2, (3, 4, 4, 4)))
-    image, moved = augment._read_image(scan.image, where), augment._read_labels(scan.labels, where)
-    assert not torch.equal(moved, labels)
-    assert ((image > 350) == (moved == 7)).float().mean() > 0.97
-
-
-def test_cut_ends_removes_image_and_labels_alike():
-    rng = np.random.default_rng(0)
-    image, labels = torch.zeros(20, 2, 2), torch.ones(20, 2, 2, dtype=torch.uint8)
-    augment.cut_ends(image, labels, rng)
-    assert torch.equal(image == -1024, labels == 0)
-    gone = (labels[:, 0, 0] == 0).sum()
-    assert 1 <= gone <= 10
+def test_an_organ_without_fat_around_it_becomes_fat_all_the_same():
+    image, labels = torch.full((5, 5, 5), 60.0), torch.zeros(5, 5, 5, dtype=torch.uint8)
+    labels[2, 2, 2] = 3
+    got, left = augment.remove_organ(image, labels, 3)
+    assert got[2, 2, 2] == -100
+    assert not left.any()
 
 
 def test_shift_organs_moves_an_organ_and_blurs_the_edge():
@@ -85,10 +61,21 @@ def test_change_contrast_keeps_air():
     assert got.tolist() == [-1024, 45, 245]
 
 
+def test_change_gamma_bends_between_two_values_only():
+    got = augment.change_gamma(torch.tensor([-1024.0, -100, 0, 100, 300]), -100.0, 100.0, 2.0)
+    assert got.tolist() == [-1024, -100, -50, 100, 300]
+
+
 def test_thicken_slices():
     image = torch.tensor([0.0, 4, 8, 12]).reshape(4, 1, 1)
     # means 2 and 10 at 0.5 and 2.5 voxels; read at 0, 1, 2, 3
-    assert augment.thicken_slices(image, 2).flatten().tolist() == [2, 4, 8, 10]
+    assert augment.thicken_slices(image, 2.0).flatten().tolist() == [2, 4, 8, 10]
+    assert augment.thicken_slices(image, 9.0).flatten().tolist() == [6, 6, 6, 6]
+
+
+def test_lower_resolution():
+    image = torch.tensor([0.0, 4, 8, 12]).reshape(1, 1, 4)
+    assert augment.lower_resolution(image, 2.0).flatten().tolist() == [2, 4, 8, 10]
 
 
 def test_blur():
@@ -100,36 +87,52 @@ def test_blur():
     torch.testing.assert_close(augment.blur(torch.full((2, 3, 4), 7.0)), torch.full((2, 3, 4), 7.0))
 
 
-@pytest.mark.parametrize("name", ["fine", "localiser"])
-def test_a_sample_has_the_shape_of_its_stage(name):
-    recipe = load_recipe(RECIPES / f"{name}.toml")
-    scan, stage = volume((40, 50, 60), (5.0, 4.0, 4.0)), recipe.stages[0]
-    for seed in range(4):
-        image, labels = augment.draw_sample(scan, recipe, stage, np.random.default_rng(seed))
-        assert tuple(image.shape) == stage.shape
-        assert tuple(labels.shape) == tuple(n // recipe.network.stem_stride for n in stage.shape)
-        assert labels.dtype == torch.int64
-        assert torch.isfinite(image).all()
-        again, _ = augment.draw_sample(scan, recipe, stage, np.random.default_rng(seed))
-        assert torch.equal(image, again)
+def test_noise_is_as_strong_as_asked_and_the_same_for_a_seed():
+    image = torch.full((20, 20, 20), 100.0)
+    got = augment.add_noise(image, 10.0, 3)
+    assert got.std().item() == pytest.approx(10, rel=0.05)
+    assert torch.equal(got, augment.add_noise(image, 10.0, 3))
 
 
-def test_an_empty_sample_shows_no_patient():
-    kinds = set()
-    for seed in range(30):
-        image = augment.empty_sample((4, 20, 24), np.random.default_rng(seed))
-        assert tuple(image.shape) == (4, 20, 24)
-        assert image.min() > -1200
-        assert image.max() < 350
-        kinds.add(bool(image.max() - image.min() > 400))
-    assert kinds == {True, False}  # a cylinder in air, and one value
+def test_a_couch_lies_under_the_body_where_there_is_air():
+    image = torch.full((1, 10, 3), -1024.0)
+    image[:, 2:5] = 40  # the body ends at row 4
+    got = augment.add_couch(image, gap=1, bend=0.0, shell=100.0, thickness=3)
+    assert got[0, :, 1].tolist() == [-1024, -1024, 40, 40, 40, -1024, 100, -900, 100, -1024]
 
 
-def test_empty_samples_are_drawn_as_often_as_the_stage_says():
-    recipe = load_recipe(RECIPES / "fine.toml")
-    stage = recipe.stages[-1]
-    labels = torch.ones(40, 50, 60, dtype=torch.uint8)
-    scan = Volume("v", "p", labels.float(), labels, (200.0, 200.0, 240.0), ())
-    stage = replace(stage, shape=(16, 16, 16), empty_share=0.25)
-    draws = [augment.draw_sample(scan, recipe, stage, np.random.default_rng(seed))[1] for seed in range(200)]
-    assert 25 <= sum(not drawn.any() for drawn in draws) <= 75  # a quarter of 200 is 50
+def test_a_bent_couch_holds_the_body_and_does_not_cut_it():
+    image = torch.full((1, 10, 3), -1024.0)
+    image[:, 2:5] = 40
+    got = augment.add_couch(image, gap=0, bend=3.0, shell=100.0, thickness=2)
+    assert got[0, :, 1].tolist()[5:8] == [100, 100, -1024]
+    assert got[0, 2:5].eq(40).all()
+
+
+def test_no_couch_without_a_body():
+    air = torch.full((2, 3, 4), -1024.0)
+    assert torch.equal(augment.add_couch(air, gap=0, bend=0.0, shell=0.0, thickness=2), air)
+
+
+def test_an_arm_beside_the_body():
+    image = torch.full((2, 21, 21), -1024.0)
+    image[:, :, :11] = 40
+    got = augment.add_arm(image, (0.0, 0.6), (0.3, 0.3), 55.0)
+    assert got[0, 10, 16] == 700  # bone in the middle, x = 0.6
+    assert got[0, 10, 14] == 55
+    assert got[0, 10, 20] == -1024
+    assert got[:, :, :11].eq(40).all()
+    assert torch.equal(got[0], got[1])
+
+
+def test_a_phantom_paints_later_ellipses_on_top():
+    got = augment.phantom((2, 5, 5), [(0, 0, 0.8, 0.8, 40.0), (0, 0, 0.3, 0.3, 900.0)], -1000.0)
+    assert got[0, 2].tolist() == [-1000, 40, 900, 40, -1000]
+    assert torch.equal(got[0], got[1])
+
+
+def test_rotations_follow_each_other():
+    turn = augment.rotation((90.0, 0.0, 0.0))
+    torch.testing.assert_close(turn @ torch.tensor([1.0, 2, 3]).double(), torch.tensor([1.0, -3, 2]).double())
+    mixed = augment.rotation((10.0, 20.0, 30.0))
+    torch.testing.assert_close(mixed @ mixed.T, torch.eye(3).double())

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
+
+from training.networks import (  # noqa: E402
+    PartialConvolutionBlock,
+    PartialConvolutionNet,
+    PlainUNet,
+    build_network,
+    downsampled,
+)
+from training.recipe import load_recipe  # noqa: E402
+
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_u_net_shapes(stride):
+    network = PlainUNet((4, 6, 8), 14, stem_stride=stride, supervised_levels=2)
+    fine, coarse = network.levels(torch.zeros(2, 1, 16, 24, 32))
+    assert tuple(fine.shape) == (2, 14, 16 // stride, 24 // stride, 32 // stride)
+    assert tuple(coarse.shape) == (2, 14, 8 // stride, 12 // stride, 16 // stride)
+
+
+def test_a_partial_convolution_leaves_the_other_channels_alone():
+    """Paper 001's block by hand: one channel of four convolved with 1, 2, 1 along x, the bottleneck passing it on."""
+    block = PartialConvolutionBlock(4, 0.0)
+    with torch.no_grad():
+        block.convolution.weight.zero_()
+        block.convolution.weight[0, 0, 1, 1] = torch.tensor([1.0, 2, 1])
+    features = torch.tensor([[1.0, 0, 2], [5, 6, 7], [0, 0, 0], [0, 0, 0]]).reshape(1, 4, 1, 1, 3)
+    before = features.clone()
+    seen = []
+    block.bottleneck.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    block(features)
+    assert seen[0][0, 0].flatten().tolist() == [2, 3, 4]
+    assert seen[0][0, 1].flatten().tolist() == [5, 6, 7]
+    assert torch.equal(features, before)  # the shortcut is what came in
+
+
+def test_drop_path_leaves_out_whole_branches_in_training_only():
+    block = PartialConvolutionBlock(4, 0.5)
+    features = torch.randn(64, 4, 3, 3, 3)
+    block.eval()
+    branch = block(features) - features
+    block.train()
+    dropped = (block(features) == features).flatten(1).all(1)
+    assert 10 < int(dropped.sum()) < 54
+    torch.testing.assert_close(block(features).mean(0), (features + branch).mean(0), atol=0.6, rtol=0)
+
+
+def test_the_network_of_paper_001():
+    """As published but for 14 classes in place of 2: 1,367,618 parameters, and 12 times 64 + 1 more."""
+    network = build_network(load_recipe(RECIPES / "localiser-001.toml").network, 14)
+    assert isinstance(network, PartialConvolutionNet)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 1_367_618 + 12 * 65
+    assert tuple(network(torch.zeros(1, 1, 64, 32, 96)).shape) == (1, 14, 32, 16, 48)
+
+
+def test_downsampled_labels():
+    labels = torch.arange(4).reshape(1, 1, 1, 4).expand(1, 2, 2, 4)
+    assert downsampled(labels, 1).tolist() == [[[[1, 3]]]]
+    assert downsampled(labels, 0) is labels

@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from app.errors import SetupError
+from app.labels import CLASSES
+from training.recipe import load_recipe, save_recipe
+
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+NAMES = sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "common")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_here_loads_and_is_the_same_through_json(tmp_path, name):
+    recipe = load_recipe(RECIPES / f"{name}.toml")
+    assert recipe.name == name
+    assert recipe.classes == len(CLASSES)
+    save_recipe(recipe, tmp_path / "recipe.json")
+    assert load_recipe(tmp_path / "recipe.json") == recipe
+
+
+def test_the_fold_is_named_once():
+    folds = {load_recipe(RECIPES / f"{name}.toml").data.fold_patients for name in NAMES}
+    assert len(folds) == 1
+    assert len(folds.pop()) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('kind = "patch"', 'kind = "slice"', r"stages\[0\]: kind must be one of patch, scan"),
+        ("steps = 2000", "stepps = 2000", r"unknown field stages\[0\]\.stepps"),
+        ("steps = 2000", 'steps = "2000"', r"stages\[0\]\.steps must be a whole number"),
+        ("steps = 2000", "steps = 0", r"stages\[0\]: shape, batch, steps and evaluate_every must be above zero"),
+        ("shape = [48, 64, 80]", "shape = [32, 64, 80]", "stage 4mm: shape .* must be multiples of 16, 48 at least"),
+        ("shape = [48, 64, 80]", "shape = [50, 64, 80]", "stage 4mm: shape .* must be multiples of 16"),
+        ('role = "fine"', 'role = "coarse"', "role must be one of localiser, fine"),
+        ('kind = "plain-unet"', 'kind = "transformer"', "network: kind must be one of"),
+        ('kind = "plain-unet"', 'kind = "partial-convolution"', "network: a partial-convolution network has one"),
+        ('name = "fine"', 'name = "fine"\nsead = 1', "unknown field sead"),
+        ('name = "fine"', 'name = "fine"\ncheckpoint_minutes = 6', "checkpoint_minutes must be above 0 and 5 at most"),
+        ("[network]", "[loss]\nclass_weights = [1, 1]\n\n[network]", "must name the same classes"),
+    ],
+)
+def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
+    text = (RECIPES / "fine.toml").read_text()
+    assert old in text
+    (tmp_path / "common.toml").write_text((RECIPES / "common.toml").read_text())
+    path = tmp_path / "wrong.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(SetupError, match=message) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_json_is_plain(tmp_path):
+    save_recipe(load_recipe(RECIPES / "fine.toml"), tmp_path / "fine.json")
+    assert json.loads((tmp_path / "fine.json").read_text())["stages"][0]["shape"] == [48, 64, 80]

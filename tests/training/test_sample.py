@@ -1,0 +1,161 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
+
+from training import sample  # noqa: E402
+from training.recipe import load_recipe  # noqa: E402
+from training.sample import STRAIGHT, FieldOfView, Sampler, Warp  # noqa: E402
+from training.volumes import AIR, InMemory, Volume, make_volume  # noqa: E402
+
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+FINE, LOCALISER = (load_recipe(RECIPES / f"{name}.toml") for name in ("fine", "localiser"))
+
+
+def volume(shape=(4, 6, 8), spacing=(2.0, 1.0, 1.0)):
+    values = torch.arange(np.prod(shape)).reshape(shape)
+    extent = tuple(n * s for n, s in zip(shape, spacing, strict=True))
+    return Volume("v", "p", values.to(torch.int16), (values % 14).to(torch.uint8), extent, (), ())
+
+
+def body(name="v", shape=(60, 40, 50), organ_from=20):
+    """Tissue of 40 HU in air, its upper slices liver."""
+    image = np.full(shape, -1024, np.int16)
+    image[:, 8:32, 8:42] = 40
+    labels = np.zeros(shape, np.uint8)
+    labels[organ_from:, 12:28, 12:30] = 1
+    extent = tuple(4.0 * n for n in shape)
+    return make_volume(name, name, image, labels, extent, 14, np.random.default_rng(0))
+
+
+def read(scan, centre, size, shape, warp=STRAIGHT):
+    points = sample.sample_points(shape, FieldOfView(np.array(centre, float), np.array(size, float)), warp, scan)
+    return sample.read_image(scan.image, points), sample.read_labels(scan.labels, points)
+
+
+def test_the_whole_volume_read_at_its_own_grid_is_itself():
+    scan = volume()
+    image, labels = read(scan, (0, 0, 0), scan.extent, (4, 6, 8))
+    torch.testing.assert_close(image, scan.image.float(), atol=1e-2, rtol=0)
+    assert torch.equal(labels, scan.labels)
+
+
+def test_a_part_of_it_and_what_lies_outside():
+    scan = volume()
+    image, labels = read(scan, (0, 0, 1), scan.extent, (4, 6, 8))  # from the middle of x to one half beyond
+    torch.testing.assert_close(image[..., :3], scan.image[..., 4:7].float(), atol=1e-2, rtol=0)
+    assert torch.equal(labels[..., :4], scan.labels[..., 4:])
+    assert (image[..., 5:] == AIR).all()
+    assert (labels[..., 4:] == 0).all()
+
+
+def test_a_quarter_turn_in_the_axial_plane():
+    scan = volume((1, 4, 4), (1.0, 1.0, 1.0))
+    turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
+    _, labels = read(scan, (0, 0, 0), scan.extent, (1, 4, 4), Warp(turn))
+    assert torch.equal(labels[0], torch.rot90(scan.labels[0], -1))
+
+
+def test_a_scale_and_a_shift_of_the_lattice_in_mm():
+    scan = volume((1, 1, 8), (1.0, 1.0, 2.0))
+    twice = Warp(np.diag([1.0, 1.0, 0.5]))
+    image, _ = read(scan, (0, 0, 0), scan.extent, (1, 1, 8), twice)
+    torch.testing.assert_close(image.flatten(), torch.linspace(1.75, 5.25, 8), atol=1e-2, rtol=0)
+    waves = np.zeros((3, 4, 4, 4))
+    waves[2] = 4.0  # mm along x, two voxels
+    _, labels = read(scan, (0, 0, 0), scan.extent, (1, 1, 8), Warp(np.eye(3), waves))
+    assert labels.flatten().tolist() == [2, 3, 4, 5, 6, 7, 0, 0]
+
+
+def test_image_and_labels_move_together():
+    """A bright organ stays under its label through turn, scale and bend."""
+    labels = torch.zeros(24, 24, 24, dtype=torch.uint8)
+    labels[6:18, 8:16, 5:20] = 7
+    scan = Volume("v", "p", labels.to(torch.int16) * 100, labels, (48.0, 36.0, 24.0), (), ())
+    choice = replace(FINE.augmentation, deformation_probability=1.0, deformation_mm=2.0)
+    image, moved = read(scan, (0, 0, 0), scan.extent, (24, 24, 24), sample.draw_warp(choice, np.random.default_rng(1)))
+    assert not torch.equal(moved, labels)
+    assert ((image > 350) == (moved == 7)).float().mean() > 0.97
+
+
+@pytest.mark.parametrize("recipe", [FINE, LOCALISER], ids=["fine", "localiser"])
+def test_a_sample_has_the_shape_of_its_stage_and_depends_on_the_generator_alone(recipe):
+    stage = replace(recipe.stages[0], shape=(32, 32, 48))
+    sampler = Sampler(InMemory([body("a"), body("b")]), recipe, stage)
+    for seed in range(12):
+        image, labels = sampler.draw(np.random.default_rng(seed))
+        assert tuple(image.shape) == stage.shape
+        assert tuple(labels.shape) == tuple(n // recipe.network.label_stride for n in stage.shape)
+        assert (image.dtype, labels.dtype) == (torch.float32, torch.int64)
+        assert torch.isfinite(image).all()
+        again, _ = sampler.draw(np.random.default_rng(seed))
+        assert torch.equal(image, again)
+
+
+def drawn(recipe, count=40, **shares):
+    """Samples of the body with nothing disturbed and these shares, all others zero."""
+    none = dict.fromkeys(
+        ("phantom_share", "organ_free_share", "organ_share", "slab_share", "stitched_share", "padded_share"), 0.0
+    )
+    quiet = {name: 0.0 for name in dir(recipe.augmentation) if name.endswith("_probability")}
+    calm = {"rotation_degrees": 0.0, "scale": 0.0, "axis_scale": 0.0}
+    recipe = replace(
+        recipe,
+        sampling=replace(recipe.sampling, **{**none, **shares}),
+        augmentation=replace(recipe.augmentation, **quiet, **calm),
+    )
+    stage = replace(recipe.stages[0], shape=(32, 32, 32))
+    sampler = Sampler(InMemory([body("a"), body("b")]), recipe, stage)
+    return [sampler.draw(np.random.default_rng(seed)) for seed in range(count)]
+
+
+@pytest.mark.parametrize("recipe", [FINE, LOCALISER], ids=["fine", "localiser"])
+def test_phantoms_and_what_is_beyond_the_labels_show_no_organ(recipe):
+    for shares in ({"phantom_share": 1.0}, {"organ_free_share": 1.0}):
+        samples = drawn(recipe, **shares)
+        assert not any(labels.any() for _, labels in samples[: 40 if recipe is LOCALISER else 0])
+        assert any((image > -200).any() for image, _ in samples)
+
+
+def test_shares_are_kept():
+    empty = sum(not labels.any() for _, labels in drawn(LOCALISER, 200, phantom_share=0.25))
+    assert 25 <= empty <= 75  # a quarter of 200 is 50
+
+
+def test_a_whole_scan_a_slab_a_padded_and_a_stitched_one():
+    for image, labels in drawn(LOCALISER, 10):
+        assert (image[:, 16, 16] > 0).all()  # tissue from end to end, organs in the upper two thirds
+        assert labels.any((1, 2)).float().mean() == pytest.approx(2 / 3, abs=0.1)
+    heights = [labels.any((1, 2)).float().mean() for _, labels in drawn(LOCALISER, slab_share=1.0)]
+    assert min(heights) < 0.4
+    assert max(heights) == 1
+    tissue = [(image[:, 16, 16] > 0).float().mean() for image, _ in drawn(LOCALISER, padded_share=1.0)]
+    assert min(tissue) < 0.3
+    stitched = [labels[:, 8, 8] > 0 for _, labels in drawn(LOCALISER, stitched_share=1.0)]
+    assert max(int((column[1:] & ~column[:-1]).sum()) for column in stitched) >= 2  # organs begin more than once
+
+
+def test_patches_are_centred_near_organs_as_often_as_asked():
+    near = np.mean([bool(labels.any()) for _, labels in drawn(FINE, organ_share=1.0)])
+    assert near > 0.9
+
+
+def test_a_calibration_sample_is_the_scan_as_it_is():
+    sampler = Sampler(InMemory([body()]), LOCALISER, replace(LOCALISER.stages[0], shape=(60, 40, 50)))
+    image, _ = sampler.draw_plain(np.random.default_rng(0))
+    torch.testing.assert_close(image, body().image.float(), atol=0.01, rtol=0)
+
+
+def test_every_disturbance_at_once():
+    always = {name: 1.0 for name in dir(FINE.augmentation) if name.endswith("_probability")}
+    choice = replace(FINE.augmentation, **always)
+    scan = body()
+    image, labels = sample.disturb(
+        scan.image.float(), scan.labels, choice, 2.5, FINE.intensity, np.random.default_rng(0)
+    )
+    assert torch.isfinite(image).all()
+    assert set(labels.unique().tolist()) <= {0, 1}
+    assert not torch.equal(image, scan.image.float())

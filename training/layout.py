@@ -1,0 +1,72 @@
+"""Layout: where a data set's scans and labels lie. Two layouts are known, ours and nnU-Net's raw one.
+
+Ours: `NAME_0000.nii.gz` beside `NAME.nii.gz`, and a table `volumes.tsv` in the folder or beside it that says which
+patient a volume is of. nnU-Net's: `imagesTr/NAME_0000.nii.gz`, `labelsTr/NAME.nii.gz`, `dataset.json`. Without a table
+every volume is a patient.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import SetupError
+from app.labels import CLASSES
+
+SCAN_ENDING = "_0000.nii.gz"
+ENDING = ".nii.gz"
+TABLE = "volumes.tsv"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFiles:
+    """A scan and its label, which need not exist."""
+
+    name: str
+    patient: str
+    scan: Path
+    label: Path
+
+
+def find_cases(folder: Path) -> list[CaseFiles]:
+    """Every scan of a data set, by name. SetupError if there is none, or if its `dataset.json` means other labels."""
+    nnunet = (folder / "imagesTr").is_dir()
+    scans, labels = (folder / "imagesTr", folder / "labelsTr") if nnunet else (folder, folder)
+    if nnunet and (folder / "dataset.json").exists():
+        check_labels(folder / "dataset.json")
+    names = [path.name.removesuffix(SCAN_ENDING) for path in sorted(scans.glob(f"*{SCAN_ENDING}"))]
+    if not names:
+        raise SetupError(f"{scans}: no scans NAME{SCAN_ENDING} here")
+    table = next((path for path in (folder / TABLE, folder.parent / TABLE) if path.exists()), None)
+    patients = patients_by_name(table) if table else {}
+    return [
+        CaseFiles(name, patients.get(name, name), scans / f"{name}{SCAN_ENDING}", labels / f"{name}{ENDING}")
+        for name in names
+    ]
+
+
+def patients_by_name(table: Path) -> dict[str, str]:
+    """Volume name to patient, from a tab-separated table with columns `name` and `patient`."""
+    with table.open() as file:
+        return {row["name"]: row["patient"] for row in csv.DictReader(file, delimiter="\t")}
+
+
+def check_labels(path: Path) -> None:
+    """SetupError unless `dataset.json` gives every organ the id it has here, and has one channel in `.nii.gz` files."""
+    try:
+        table = json.loads(path.read_text())
+        found = {_plain(name): int(number) for name, number in table["labels"].items()}
+        channels, ending = len(table.get("channel_names", {"0": "CT"})), table.get("file_ending", ENDING)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SetupError(f"{path}: not a dataset.json of nnU-Net: {error!r}") from error
+    wanted = {_plain(name): number for number, name in enumerate(CLASSES)}
+    if found.keys() == wanted.keys() and found != wanted:
+        raise SetupError(f"{path}: labels must have the ids {wanted}, found {found}")
+    if sorted(found.values()) != sorted(wanted.values()):
+        raise SetupError(f"{path}: labels must be 0 to {len(CLASSES) - 1} ({', '.join(CLASSES)}), found {found}")
+    if channels != 1 or ending != ENDING:
+        raise SetupError(f"{path}: one channel in {ENDING} files is read here, found {channels} in {ending}")
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())

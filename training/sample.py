@@ -1,0 +1,314 @@
+"""Sample: one thing to learn from, drawn from volumes: what it shows, how it is turned, how it is disturbed.
+
+The only module that draws random numbers for `training.augment`. Tensors (z, y, x), HU, lengths mm, positions -1..1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from training import augment
+from training.recipe import Augmentation, Intensity, Recipe, Shape, Stage
+from training.volumes import AIR, Volume, Volumes, drawing_weights
+
+Vector = NDArray[np.float64]  # (z, y, x)
+PIECE_MM = 80  # of a stitched body, at the least
+
+
+@dataclass(frozen=True, slots=True)
+class FieldOfView:
+    """What a sample shows of a volume. centre: position. size: mm."""
+
+    centre: Vector
+    size: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """matrix: turn and scale (3, 3). waves: mm, shifts (3, n, n, n) of a coarse lattice over the sample; or None."""
+
+    matrix: NDArray[np.float64]
+    waves: NDArray[np.float64] | None = None
+
+
+STRAIGHT = Warp(np.eye(3))
+
+
+class Sampler:
+    """Draws samples of a stage from volumes; the same generator state gives the same sample."""
+
+    def __init__(self, volumes: Volumes, recipe: Recipe, stage: Stage) -> None:
+        self.volumes, self.recipe, self.stage = volumes, recipe, stage
+        self._weights = drawing_weights(volumes.patients)
+        self._organ_free = [index for index, has in enumerate(volumes.has_organ_free) if has]
+
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """An augmented image (z, y, x; HU, float32) of the stage's shape and its labels (int64), coarser by the stem's
+        stride."""
+        sampling = self.recipe.sampling
+        kind = rng.random()
+        spacing_z = self.stage.spacing_mm[0]
+        if kind < sampling.phantom_share:
+            image = draw_phantom(self.stage.shape, rng)
+            labels = torch.zeros(_label_shape(self.stage.shape, self.recipe), dtype=torch.uint8)
+        elif kind < sampling.phantom_share + sampling.organ_free_share and self._organ_free:
+            image, labels, spacing_z = self._organ_free_sample(rng)
+        elif self.stage.kind == "patch":
+            image, labels, spacing_z = self._patch(rng)
+        else:
+            image, labels, spacing_z = self._scan(rng)
+        image, labels = disturb(image, labels, self.recipe.augmentation, spacing_z, self.recipe.intensity, rng)
+        return image, labels.long()
+
+    def draw_plain(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The same of an undisturbed volume, for calibration: a whole scan, or a patch."""
+        volume = self._volume(rng)
+        if self.stage.kind == "patch":
+            view = patch_view(volume, self.stage, self.recipe.sampling.organ_share, rng)
+        else:
+            view = FieldOfView(np.zeros(3), np.array(volume.extent))
+        image, labels = read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe)
+        return image, labels.long()
+
+    def _volume(self, rng: np.random.Generator) -> Volume:
+        return self.volumes[int(rng.choice(len(self._weights), p=self._weights))]
+
+    def _read(self, volume: Volume, view: FieldOfView, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+        """Image, labels, and mm between the image's slices."""
+        warp = draw_warp(self.recipe.augmentation, rng)
+        return *read_view(volume, view, warp, self.stage.shape, self.recipe), self._spacing_z(view)
+
+    def _spacing_z(self, view: FieldOfView) -> float:
+        return float(view.size[0]) / self.stage.shape[0]
+
+    def _patch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+        volume = self._volume(rng)
+        return self._read(volume, patch_view(volume, self.stage, self.recipe.sampling.organ_share, rng), rng)
+
+    def _organ_free_sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+        volume = self.volumes[self._organ_free[rng.integers(len(self._organ_free))]]
+        low, high = volume.organ_free[rng.integers(len(volume.organ_free))]
+        extent = np.array(volume.extent)
+        if self.stage.kind == "patch":
+            size = np.array(self.stage.shape) * self.stage.spacing_mm
+            room = np.maximum(0, 1 - size / extent)
+            centre = rng.uniform(-room, room)
+            half = size[0] / extent[0]  # of the sample, in positions; where it is too high it reaches out of the scan
+            if low <= -1:
+                centre[0] = rng.uniform(low, high) - half
+            else:
+                centre[0] = rng.uniform(low, high) + half
+            return self._read(volume, FieldOfView(centre, size), rng)
+        height = (high - low) * rng.uniform(0.5, 1.0)
+        middle = rng.uniform(low + height / 2, high - height / 2)
+        view = scan_view(volume, rng)
+        view.centre[0], view.size[0] = middle, height / 2 * extent[0]
+        # not turned: that would bring organs in
+        return *read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe), self._spacing_z(view)
+
+    def _scan(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+        sampling = self.recipe.sampling
+        kind = rng.random()
+        if kind < sampling.stitched_share:
+            return self._stitched(rng)
+        volume = self._volume(rng)
+        view = scan_view(volume, rng)
+        height = volume.extent[0]
+        if kind < sampling.stitched_share + sampling.padded_share:
+            view.size[0] = rng.uniform(height, max(height, sampling.body_mm))
+            view.centre[0] = rng.uniform(-1, 1) * (view.size[0] / height - 1)
+        elif kind < sampling.stitched_share + sampling.padded_share + sampling.slab_share:
+            low, high = sampling.slab_mm
+            view.size[0] = min(height, rng.uniform(low, high))
+            view.centre[0] = rng.uniform(-1, 1) * (1 - view.size[0] / height)
+        return self._read(volume, view, rng)
+
+    def _stitched(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+        """Pieces of several patients, and now and then of a phantom, end to end."""
+        slices, *side = self.stage.shape
+        stride = self.recipe.network.label_stride
+        body = rng.uniform(0.5, 1.0) * self.recipe.sampling.body_mm
+        pieces: list[tuple[Tensor, Tensor]] = []
+        left = slices
+        while left:
+            volume = self._volume(rng)
+            view = scan_view(volume, rng)
+            height = rng.uniform(PIECE_MM, max(PIECE_MM, volume.extent[0]))
+            count = min(left, max(stride, round(height / body * slices / stride) * stride))
+            shape = (count, side[0], side[1])
+            if rng.random() < 0.2:
+                piece = draw_phantom(shape, rng), torch.zeros(_label_shape(shape, self.recipe), dtype=torch.uint8)
+            else:
+                view.size[0] = count / slices * body
+                room = max(0.0, 1 - view.size[0] / volume.extent[0])
+                view.centre[0] = rng.uniform(-room, room)
+                piece = read_view(volume, view, draw_warp(self.recipe.augmentation, rng), shape, self.recipe)
+            pieces.append(piece)
+            left -= count
+        images, labels = zip(*pieces, strict=True)
+        return torch.cat(images), torch.cat(labels), body / slices
+
+
+def patch_view(volume: Volume, stage: Stage, organ_share: float, rng: np.random.Generator) -> FieldOfView:
+    """A block at the stage's spacing, near an organ or anywhere."""
+    extent = np.array(volume.extent)
+    size = np.array(stage.shape) * stage.spacing_mm
+    room = np.maximum(0, 1 - size / extent)
+    present = [points for points in volume.organ_points if len(points)]
+    if present and rng.random() < organ_share:
+        points = present[rng.integers(len(present))]
+        centre = points[rng.integers(len(points))].numpy() + rng.normal(0, 0.2, 3) * size / extent
+    else:
+        centre = rng.uniform(-room, room)
+    slack = 0.15 * size / extent  # a patch may reach over the edge, as windows of a small scan do
+    return FieldOfView(np.clip(centre, -room - slack, room + slack), size)
+
+
+def scan_view(volume: Volume, rng: np.random.Generator) -> FieldOfView:
+    """A scan from end to end, with air or a tight cut at the sides."""
+    extent = np.array(volume.extent)
+    side = max(extent[1:]) * rng.uniform(0.85, 1.5)
+    square = rng.random() < 0.7  # scanners store square slices; cropped scans are not
+    sides = np.array([side, side]) if square else extent[1:] * rng.uniform(0.9, 1.3, 2)
+    return FieldOfView(np.array([0, *rng.normal(0, 0.08, 2)]), np.array([extent[0], *sides]))
+
+
+def draw_warp(choice: Augmentation, rng: np.random.Generator) -> Warp:
+    """Rotations about the three axes, after a common scale and one per axis, and now and then a smooth deformation."""
+    turn = augment.rotation(tuple(rng.normal(0, choice.rotation_degrees, 3))).numpy()
+    scale = np.exp(rng.normal(0, choice.scale) + rng.normal(0, choice.axis_scale, 3))
+    bend = rng.random() < choice.deformation_probability
+    return Warp(turn * scale, rng.normal(0, choice.deformation_mm, (3, 4, 4, 4)) if bend else None)
+
+
+def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:
+    """What a scanner shows without an abdomen (z, y, x; HU): one value, a cylinder, two legs or a head, and noise."""
+    air = float(rng.choice([-1024.0, -1000.0]))
+    y, x = rng.uniform(-0.3, 0.3, 2)
+    kind = rng.integers(4)
+    if kind == 0:
+        image = torch.full(shape, float(rng.uniform(-1024, 150)))
+    elif kind == 1:
+        radius_y, radius_x = rng.uniform(0.3, 1.2, 2)
+        image = augment.phantom(shape, [(y, x, radius_y, radius_x, float(rng.uniform(-120, 150)))], air)
+    elif kind == 2:
+        r, gap = rng.uniform(0.2, 0.45), rng.uniform(0.22, 0.5)
+        muscle, bone = float(rng.uniform(20, 80)), float(rng.uniform(200, 1200))
+        rings = ((1.0, -100.0), (rng.uniform(0.7, 0.92), muscle), (rng.uniform(0.15, 0.35), bone))
+        image = augment.phantom(
+            shape, [(y, x + side * gap, r * part, r * part, hu) for part, hu in rings for side in (-1, 1)], air
+        )
+    else:
+        r, ratio = rng.uniform(0.35, 0.8), rng.uniform(1.0, 1.4)
+        rings = ((1.0, 40.0), (0.92, float(rng.uniform(500, 1500))), (0.85, float(rng.uniform(15, 45))))
+        image = augment.phantom(shape, [(y, x, r * part * ratio, r * part, hu) for part, hu in rings], air)
+    return augment.add_noise(image, float(rng.choice([0, 5, 25])), int(rng.integers(2**31)))
+
+
+def read_view(volume: Volume, view: FieldOfView, warp: Warp, shape: Shape, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Image (float32 HU; trilinear, air outside) and labels (uint8; nearest) of what a field of view shows."""
+    points = sample_points(shape, view, warp, volume)
+    coarse = _label_shape(shape, recipe)
+    label_points = points if coarse == shape else sample_points(coarse, view, warp, volume)
+    return read_image(volume.image, points), read_labels(volume.labels, label_points)
+
+
+def sample_points(shape: Shape, view: FieldOfView, warp: Warp, volume: Volume) -> Tensor:
+    """Where each voxel of a sample lies in the volume: (1, z, y, x, 3), last axis (x, y, z) in -1..1."""
+    per_mm = 2 / np.array(volume.extent)
+    affine = np.concatenate([per_mm[:, None] * warp.matrix * (view.size / 2), view.centre[:, None]], 1)
+    theta = torch.tensor(affine[::-1, [2, 1, 0, 3]].copy(), dtype=torch.float32)  # torch runs (x, y, z)
+    points = F.affine_grid(theta[None], [1, 1, *shape], align_corners=False)
+    if warp.waves is not None:
+        lattice = torch.tensor((per_mm[:, None, None, None] * warp.waves)[::-1].copy(), dtype=torch.float32)
+        points += F.interpolate(lattice[None], shape, mode="trilinear", align_corners=True).movedim(1, -1)
+    return points
+
+
+def read_image(image: Tensor, points: Tensor) -> Tensor:
+    """Trilinear HU; air outside."""
+    above_air = (image.float() - AIR)[None, None]
+    return F.grid_sample(above_air, points, "bilinear", "zeros", align_corners=False)[0, 0] + AIR
+
+
+def read_labels(labels: Tensor, points: Tensor) -> Tensor:
+    """Nearest label (uint8); background outside. Indexing, because grid_sample would need the labels as floats."""
+    size = torch.tensor(labels.shape).flip(0)
+    index = ((points[0] + 1) / 2 * size).floor().long()
+    inside = ((index >= 0) & (index < size)).all(-1)
+    x, y, z = index.clamp_(min=0).minimum(size - 1).unbind(-1)
+    return labels[z, y, x] * inside
+
+
+def disturb(
+    image: Tensor,
+    labels: Tensor,
+    choice: Augmentation,
+    spacing_z: float,
+    intensity: Intensity,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """What another patient, phase, protocol or scanner would change, in the order in which it comes about."""
+
+    def happens(probability: float) -> bool:
+        return bool(rng.random() < probability)
+
+    if happens(choice.mirror_probability):
+        image, labels = augment.mirror(image, labels, choice.mirror_pairs)
+    if happens(choice.remove_organ_probability):
+        present = [organ for organ in choice.removable_organs if (labels == organ).any()]
+        if present:
+            image, labels = augment.remove_organ(image, labels, present[rng.integers(len(present))])
+    if happens(choice.organ_shift_probability):
+        shifts = rng.normal(0, 1, len(choice.organ_shift_hu)) * choice.organ_shift_hu
+        image = augment.shift_organs(image, labels, torch.tensor(shifts, dtype=torch.float32))
+    if happens(choice.contrast_probability):
+        spread = float(np.exp(rng.normal(0, choice.contrast)))
+        image = augment.change_contrast(image, float(rng.normal(0, choice.brightness_hu)), spread)
+    if happens(choice.gamma_probability):
+        gamma = float(np.exp(rng.normal(0, choice.gamma)))
+        image = augment.change_gamma(image, intensity.low, intensity.high, gamma)
+    if happens(choice.couch_probability):
+        image = augment.add_couch(
+            image,
+            gap=int(rng.integers(0, 5)),
+            bend=float(rng.uniform(0, 0.25) * image.shape[1]),
+            shell=float(rng.uniform(-300, 200)),
+            thickness=int(rng.integers(2, 2 + max(2, image.shape[1] // 12))),
+        )
+    if happens(choice.arms_probability):
+        for side in (-1, 1):
+            centre = (float(rng.uniform(-0.5, 0.5)), side * float(rng.uniform(0.8, 1.0)))
+            radius = (float(rng.uniform(0.1, 0.2)), float(rng.uniform(0.1, 0.2)))
+            image = augment.add_arm(image, centre, radius, float(rng.uniform(20, 80)))
+    if happens(choice.cut_ends_probability):
+        image, labels = _cut_one_side(image, labels, 0, rng.uniform(0.05, 0.5), rng)
+    if happens(choice.cut_sides_probability):
+        image, labels = _cut_one_side(image, labels, int(rng.integers(1, 3)), rng.uniform(0.02, 0.2), rng)
+    if happens(choice.thick_slice_probability):
+        factor = rng.uniform(*choice.thick_slice_mm) / spacing_z
+        if factor > 1:
+            image = augment.thicken_slices(image, float(factor))
+    if happens(choice.low_resolution_probability):
+        image = augment.lower_resolution(image, float(rng.uniform(1.2, 2.0)))
+    if happens(choice.blur_probability):
+        image = augment.blur(image)
+    if happens(choice.noise_probability):
+        image = augment.add_noise(image, float(abs(rng.normal(0, choice.noise_hu))), int(rng.integers(2**31)))
+    return image, labels
+
+
+def _cut_one_side(
+    image: Tensor, labels: Tensor, axis: int, share: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    below, above = (share, 1.0) if rng.random() < 0.5 else (0.0, 1.0 - share)
+    return augment.cut(image, labels, axis, below, above)
+
+
+def _label_shape(shape: Shape, recipe: Recipe) -> Shape:
+    z, y, x = (n // recipe.network.label_stride for n in shape)
+    return z, y, x

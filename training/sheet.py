@@ -1,0 +1,60 @@
+"""Sheet: `python -m training.sheet RECIPE --data DATA --out SHEET.png`. Augmented samples, to look at before training.
+
+One coronal slice of each sample through its middle, with its labels. Needs matplotlib.
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from training.pictures import COLOURS, WINDOW
+from training.recipe import load_recipe
+from training.sample import Sampler
+from training.train import volumes_of
+
+
+def draw_sheet(sampler: Sampler, count: int, seed: int, target: Path) -> None:
+    """`count` samples, ten a row."""
+    rows = -(-count // 10)
+    figure, axes = plt.subplots(rows, 10, figsize=(20, 2.2 * rows), layout="constrained", squeeze=False)
+    for number, place in enumerate(axes.flat):
+        place.set_axis_off()
+        if number >= count:
+            continue
+        image, labels = sampler.draw(np.random.default_rng([seed, number]))
+        coronal = image[:, image.shape[1] // 2].numpy()[::-1]  # z grows to the head, rows grow downwards
+        painted = labels[:, labels.shape[1] // 2].numpy()[::-1]
+        extent = (0.0, 1.0, 0.0, 1.0)
+        place.imshow(coronal, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], extent=extent, aspect="auto")
+        shown = np.ma.masked_equal(painted, 0)
+        place.imshow(
+            shown, cmap=COLOURS, vmin=0, vmax=20, alpha=0.45, interpolation="nearest", extent=extent, aspect="auto"
+        )
+    figure.savefig(target, dpi=80)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Parses the arguments, draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels, or a pack")
+    parser.add_argument("--out", type=Path, required=True, help="PNG")
+    parser.add_argument("--stage", type=int, default=-1, help="of the recipe, from 0 (default: the last)")
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe)
+    stage = recipe.stages[arguments.stage]
+    volumes = volumes_of(arguments.data)(recipe, stage, False)
+    draw_sheet(Sampler(volumes, recipe, stage), arguments.count, arguments.seed, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

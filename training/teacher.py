@@ -1,0 +1,88 @@
+"""Teacher: another network's class probabilities on the same augmented scan. Tensors (batch, z, y, x), HU, mm.
+
+A teacher is a folder of `teacher.pt` (TorchScript, so that torch alone runs it) and `teacher.json` (what it must be
+shown). `python -m training.teacher MODEL.onnx OUT --spacing Z Y X --clip LOW HIGH --mean M --deviation D` writes one.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.recipe import Intensity, Spacing
+
+NETWORK, CARD = "teacher.pt", "teacher.json"
+EXAMPLE_SIDE = 64  # voxels, for tracing
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """spacing_mm: of its input (z, y, x). multiple: its input's sides are multiples of it."""
+
+    spacing_mm: Spacing
+    multiple: int
+    intensity: Intensity
+
+
+class Teacher:
+    """A teacher loaded from its folder."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        table = json.loads((folder / CARD).read_text())
+        self.card = Card(tuple(table["spacing_mm"]), table["multiple"], Intensity(**table["intensity"]))
+        self._network = torch.jit.load(str(folder / NETWORK), map_location=device).eval()
+
+    def probabilities(self, images: Tensor, spacing: Spacing, shape: Sequence[int]) -> Tensor:
+        """Class probabilities (batch, class, *shape) of images (batch, 1, z, y, x; HU) of voxels `spacing` apart.
+
+        The images are brought to the teacher's spacing and filled up with air, its answer back to `shape`.
+        """
+        card = self.card
+        size = [max(1, round(n * s / t)) for n, s, t in zip(images.shape[2:], spacing, card.spacing_mm, strict=True)]
+        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
+            fine = F.interpolate(images, size, mode="trilinear", align_corners=False)
+            fine = fine.clamp(card.intensity.low, card.intensity.high)
+            fine = (fine - card.intensity.mean) / card.intensity.deviation
+            missing = [-n % card.multiple for n in size]
+            air = (card.intensity.low - card.intensity.mean) / card.intensity.deviation
+            padded = F.pad(fine, (0, missing[2], 0, missing[1], 0, missing[0]), value=air)
+            scores = self._network(padded)[..., : size[0], : size[1], : size[2]]
+            result = F.interpolate(scores.float().softmax(1), tuple(shape), mode="trilinear", align_corners=False)
+        return result.clone()  # a tensor that autograd may keep
+
+
+def convert(model: Path, folder: Path, card: Card) -> None:
+    """An ONNX network as a teacher's folder. Needs onnx2torch."""
+    import onnx2torch
+
+    network = onnx2torch.convert(str(model)).eval()
+    with torch.inference_mode():
+        traced = torch.jit.trace(network, torch.zeros(1, 1, *[EXAMPLE_SIDE] * 3))
+    folder.mkdir(parents=True, exist_ok=True)
+    traced.save(str(folder / NETWORK))
+    (folder / CARD).write_text(json.dumps(asdict(card), indent=1) + "\n")
+
+
+def main() -> None:
+    """Parses the arguments, converts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="ONNX; input (1, 1, z, y, x), output class scores")
+    parser.add_argument("out", type=Path, help="the teacher's folder")
+    parser.add_argument("--spacing", type=float, nargs=3, required=True, metavar=("Z", "Y", "X"), help="mm")
+    parser.add_argument("--clip", type=float, nargs=2, required=True, metavar=("LOW", "HIGH"), help="HU")
+    parser.add_argument("--mean", type=float, required=True, help="HU")
+    parser.add_argument("--deviation", type=float, required=True, help="HU")
+    parser.add_argument("--multiple", type=int, default=16, help="of its input's sides (default: %(default)s)")
+    arguments = parser.parse_args()
+    low, high = arguments.clip
+    intensity = Intensity(low, high, arguments.mean, arguments.deviation)
+    convert(arguments.model, arguments.out, Card(tuple(arguments.spacing), arguments.multiple, intensity))
+
+
+if __name__ == "__main__":
+    main()
