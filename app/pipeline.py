@@ -14,7 +14,7 @@ import numpy as np
 
 from app.bundle import Bundle, load_bundle
 from app.classify import classify
-from app.clean import demote, drop_small
+from app.clean import demote, drop_small, drop_small_regions
 from app.crop import crop
 from app.engine import Engine, load_engine
 from app.errors import CaseError
@@ -111,7 +111,7 @@ def run_case(
         )
     if outcome.box is None:
         outcome.warnings.append("phase one found no organ; the whole volume is processed")
-    mask = _segment_box(scan, outcome.box or whole(scan.grid), system, ready, outcome, threads, memory_limit)
+    mask = _segment_box(scan, system, ready, outcome, threads, memory_limit)
     outcome.volume_ml = organ_volumes(mask, scan.voxel_ml)
     if not mask.any():
         outcome.warnings.append("no organ found; the mask is empty")
@@ -120,9 +120,10 @@ def run_case(
 
 
 def _segment_box(
-    scan: Scan, box: Box, system: System, models: Models, outcome: Outcome, threads: int, memory_limit: int | None
+    scan: Scan, system: System, models: Models, outcome: Outcome, threads: int, memory_limit: int | None
 ) -> Labels:
-    """Phase two: the mask (z, y, x) of the whole scan, from what lies in the box."""
+    """Phase two: the mask (z, y, x) of the whole scan, from what lies in the box, or from all of it without one."""
+    box = outcome.box or whole(scan.grid)
     if models.fine.spacing_mm is None:
         raise ValueError(f"bundle {models.fine.name} has no spacing")
     with outcome.timed("crop"):
@@ -138,6 +139,8 @@ def _segment_box(
     with outcome.timed("clean"):
         labels = classify(scores)
         cleaned = drop_small(labels, min_share=system.clean.min_share)
+        if outcome.box is None:
+            cleaned = drop_small_regions(cleaned, min_voxels=system.clean.min_unlocated_ml / fine_grid.voxel_ml)
         demote(scores, labels, cleaned)
     with outcome.timed("restore"):
         return restore(scores, cleaned, box, scan.grid, threads=threads)

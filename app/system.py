@@ -59,13 +59,19 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """min_share: parts of an organ smaller than this share of its largest one are dropped; 1 keeps the largest only."""
+    """What is dropped of the fine model's answer.
+
+    min_share: parts of an organ smaller than this share of its largest one; 1 keeps the largest only.
+    min_unlocated_ml: where phase one saw nothing, connected regions of all organs together smaller than this.
+    """
 
     min_share: float
+    min_unlocated_ml: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_share <= 1:
             raise ValueError(f"min_share must be from 0 to 1, found {self.min_share}")
+        _at_least_zero("min_unlocated_ml", self.min_unlocated_ml)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ shown). `python -m training.teacher MODEL.onnx OUT --spacing Z Y X --clip LOW HI
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.recipe import Intensity, Spacing
@@ -56,11 +57,85 @@ class Teacher:
         return result.clone()  # a tensor that autograd may keep
 
 
-def convert(model: Path, folder: Path, card: Card) -> None:
-    """An ONNX network as a teacher's folder. Needs onnx2torch."""
-    import onnx2torch
+class OnnxUNet(nn.Module):
+    """A U-Net of convolutions, instance norms and leaky ReLUs, run node by node from its ONNX graph.
 
-    network = onnx2torch.convert(str(model)).eval()
+    By hand because onnx2torch (1.5) imports torchvision, whose builds from PyPI do not fit a torch for the CPU.
+    """
+
+    def __init__(self, model: Path) -> None:
+        super().__init__()
+        import onnx  # only to convert; a converted teacher needs torch alone
+
+        graph = onnx.load(str(model)).graph
+        weights = {tensor.name: onnx.numpy_helper.to_array(tensor).copy() for tensor in graph.initializer}
+        self._numbers = {name: f"weight_{number}" for number, name in enumerate(weights)}
+        for name, value in weights.items():
+            self.register_buffer(self._numbers[name], torch.from_numpy(value))
+        self._nodes = [
+            (
+                node.op_type,
+                list(node.input),
+                node.output[0],
+                {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
+            )
+            for node in graph.node
+        ]
+        unknown = {kind for kind, *_ in self._nodes} - set(OPERATORS)
+        if unknown:
+            raise ValueError(
+                f"{model}: operators {', '.join(sorted(unknown))} are not known, only {', '.join(OPERATORS)}"
+            )
+        self._input, self._output = graph.input[0].name, graph.output[0].name
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Class scores (batch, class, z, y, x) of an input (batch, 1, z, y, x)."""
+        values = {self._input: volume} | {name: getattr(self, buffer) for name, buffer in self._numbers.items()}
+        for kind, inputs, output, attributes in self._nodes:
+            values[output] = OPERATORS[kind]([values[name] for name in inputs], attributes)
+        return values[self._output]
+
+
+def _convolution(inputs: list[Tensor], attributes: dict[str, Any]) -> Tensor:
+    padding = attributes["pads"][:3]
+    volume, weight, *bias = inputs
+    return F.conv3d(
+        volume,
+        weight,
+        bias[0] if bias else None,
+        stride=attributes["strides"],
+        padding=padding,
+        groups=attributes["group"],
+    )
+
+
+def _transposed_convolution(inputs: list[Tensor], attributes: dict[str, Any]) -> Tensor:
+    padding = attributes["pads"][:3]
+    volume, weight, *bias = inputs
+    return F.conv_transpose3d(
+        volume,
+        weight,
+        bias[0] if bias else None,
+        stride=attributes["strides"],
+        padding=padding,
+        groups=attributes["group"],
+    )
+
+
+OPERATORS: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
+    "Conv": _convolution,
+    "ConvTranspose": _transposed_convolution,
+    "InstanceNormalization": lambda inputs, attributes: F.instance_norm(
+        inputs[0], weight=inputs[1], bias=inputs[2], eps=attributes["epsilon"]
+    ),
+    "LeakyRelu": lambda inputs, attributes: F.leaky_relu(inputs[0], attributes["alpha"]),
+    "Concat": lambda inputs, attributes: torch.cat(inputs, attributes["axis"]),
+}
+
+
+def convert(model: Path, folder: Path, card: Card) -> None:
+    """An ONNX network as a teacher's folder. ValueError for a network with operators that are not known."""
+    network = OnnxUNet(model).eval()
     with torch.inference_mode():
         traced = torch.jit.trace(network, torch.zeros(1, 1, *[EXAMPLE_SIDE] * 3))
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from app.classify import classify
-from app.clean import demote, drop_small
+from app.clean import demote, drop_small, drop_small_regions
 
 #          parts of 1: 5 and 1 voxels; of 2: 2 and 1; of 3: one
 ROW = [1, 1, 1, 1, 1, 0, 1, 0, 2, 2, 0, 2, 3]
@@ -50,3 +50,16 @@ def test_demoted_scores_win_as_cleaned():
     assert_array_equal(classify(scores), cleaned)
     assert scores[:, 0, 0, 1].tolist() == [5, 1, 4]  # swapped with background
     assert scores[:, 0, 0, 0].tolist() == [1, 2, 0]  # untouched
+
+
+def test_regions_of_all_organs_together_by_their_size():
+    labels = np.zeros((1, 4, 6), np.uint8)
+    labels[0, 0, :2] = 1
+    labels[0, 1, 1] = 2  # touches: three voxels together
+    labels[0, 3, 4] = 3
+    labels[0, 2, 5] = 3  # by an edge only: two regions of one voxel
+    got = drop_small_regions(labels, min_voxels=3)
+    assert (got == np.where(labels < 3, labels, 0)).all()
+    assert (drop_small_regions(labels, min_voxels=1) == labels).all()
+    assert not drop_small_regions(labels, min_voxels=3.1).any()
+    assert not drop_small_regions(labels * 0, min_voxels=1).any()

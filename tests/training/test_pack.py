@@ -90,11 +90,15 @@ def test_parts_are_no_larger_than_they_may_be(tmp_path, recipe_path, monkeypatch
     one = len(pack._content(volumes[0]))
     monkeypatch.setattr(pack, "PART_BYTES", 2 * one + 100)
     write_pack(volumes, SPACING, tmp_path / "pack")
-    assert sorted(path.name for path in (tmp_path / "pack").iterdir()) == ["index.json", "part-0000.bin", "part-0001.bin"]
+    assert sorted(path.name for path in (tmp_path / "pack").iterdir()) == [
+        "index.json",
+        "part-0000.bin",
+        "part-0001.bin",
+    ]
     opened = open_pack(tmp_path / "pack").volumes(recipe, recipe.stages[-1], False)
     assert np.array_equal(opened[2].labels.numpy(), volumes[2].labels.numpy())
     monkeypatch.setattr(pack, "PART_BYTES", one - 1)
-    with pytest.raises(ValueError, match="a1: .* MB at .* pack"):
+    with pytest.raises(ValueError, match=r"a1: .* MB at .* pack"):
         write_pack(volumes, SPACING, tmp_path / "small")
 
 

@@ -13,7 +13,9 @@ from training import pictures, sheet  # noqa: E402
 
 
 def test_curves_and_slices(tmp_path, monkeypatch):
-    (tmp_path / "metrics.csv").write_text("stage,step,name,seconds,loss\n0,20,a,60,2.0\n0,40,a,120,1.0\n1,20,b,180,0.5\n")
+    (tmp_path / "metrics.csv").write_text(
+        "stage,step,name,seconds,loss\n0,20,a,60,2.0\n0,40,a,120,1.0\n1,20,b,180,0.5\n"
+    )
     (tmp_path / "evaluations.csv").write_text("stage,step,name,seconds,mean_dice\n0,40,a,120,0.5\n")
     (tmp_path / "slices").mkdir()
     labels = np.eye(12, dtype=np.uint8)
@@ -22,7 +24,8 @@ def test_curves_and_slices(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pictures", str(tmp_path)])
     pictures.main()
     for path in (tmp_path / "curves.png", tmp_path / "slices" / "0-a-000040.png"):
-        colours = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
+        with Image.open(path) as picture:
+            colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
         assert len(np.unique(colours, axis=0)) > 10
 
 
@@ -36,4 +39,5 @@ def test_a_sheet_of_samples(tmp_path, monkeypatch):
     arguments = [str(recipe), "--data", str(data), "--out", str(target), "--count", "11", "--stage", "0"]
     monkeypatch.setattr(sys, "argv", ["sheet", *arguments])
     sheet.main()
-    assert Image.open(target).size == (1600, 352)
+    with Image.open(target) as picture:
+        assert picture.size == (1600, 352)

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from tests.shared import SHARED  # noqa: E402
+from tests.shared import SHARED, skip  # noqa: E402
 from training import teacher  # noqa: E402
 from training.teacher import Teacher  # noqa: E402
 
@@ -40,13 +40,34 @@ def test_probabilities_on_the_grid_that_is_asked_for(folder):
 
 
 @pytest.mark.slow
-def test_a_public_network_comes_over_from_onnx(tmp_path, monkeypatch):
-    pytest.importorskip("onnx2torch", reason="needs onnx2torch, see training.teacher")
+@pytest.mark.filterwarnings("ignore")  # the tracer warns of its own affairs
+def test_a_public_network_comes_over_from_onnx_as_it_is(tmp_path, monkeypatch):
+    pytest.importorskip("onnx", reason="needs onnx: scripts/test --with-torch")
+    openvino = pytest.importorskip("openvino")
     model = SHARED / "teacher" / "model.onnx"
     if not model.exists():
-        pytest.skip(f"no network: {model} is not there")
+        skip(f"no network: {model} is not there")
     arguments = [str(model), str(tmp_path), "--spacing", "1.97", "1.54", "1.54", "--clip", "-971", "291"]
     monkeypatch.setattr(sys, "argv", ["teacher", *arguments, "--mean", "83.8", "--deviation", "144.8"])
     teacher.main()
-    got = Teacher(tmp_path, CPU).probabilities(torch.zeros(1, 1, 32, 32, 32), (2.5, 2.5, 2.5), (32, 32, 32))
+    loaded = Teacher(tmp_path, CPU)
+    got = loaded.probabilities(torch.zeros(1, 1, 32, 32, 32), (2.5, 2.5, 2.5), (32, 32, 32))
     assert tuple(got.shape) == (1, 14, 32, 32, 32)
+    volume = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    core = openvino.Core()
+    network = core.read_model(model)
+    network.reshape([1, 1, 32, 32, 32])
+    theirs = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([volume.numpy()])[0]
+    with torch.inference_mode():
+        ours = torch.jit.load(str(tmp_path / "teacher.pt"))(volume)
+    torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=1e-3, rtol=1e-3)
+
+
+def test_a_network_of_something_else_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs onnx: scripts/test --with-torch")
+    node = onnx.helper.make_node("Softmax", ["x"], ["y"])
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, 4, 4, 4]) for name in "xy"]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:]))
+    onnx.save(model, str(tmp_path / "other.onnx"))
+    with pytest.raises(ValueError, match=r"other\.onnx: operators Softmax are not known"):
+        teacher.OnnxUNet(tmp_path / "other.onnx")

@@ -1,0 +1,60 @@
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
+pytest.importorskip("nncf", reason="needs nncf: scripts/test --with-torch")
+
+from app.bundle import load_bundle  # noqa: E402
+from app.engine import load_engine  # noqa: E402
+from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
+from training import carry, export  # noqa: E402
+from training.recipe import load_recipe  # noqa: E402
+from training.train import Run  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # nncf and the tracer warn of their own affairs
+
+
+def exported(tmp_path, monkeypatch, run, text=TINY):
+    arguments = ["--run", str(run), "--data", str(tmp_path / "data"), "--weights", str(tmp_path / "weights")]
+    monkeypatch.setattr(sys, "argv", ["export", str(write_recipe(tmp_path, text)), *arguments])
+    export.main()
+    return tmp_path / "weights" / "tiny"
+
+
+def stopped_run(tmp_path, stage, step, text=TINY):
+    run = Run(load_recipe(write_recipe(tmp_path, text)), tmp_path / "run", torch.device("cpu"))
+    run.stage, run.step = stage, step
+    run.save()
+    return run.out
+
+
+def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path, monkeypatch):
+    write_data(tmp_path / "data")
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 0, 3)), "fine")
+    assert bundle.training["steps"] == {"coarse": 3}
+    assert bundle.training["scans"] == ["a1", "a2"]  # the first stage leaves the fold out
+    assert bundle.training["patients"] == 1
+    volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
+    scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
+    assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
+    np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)
+
+
+def test_a_run_that_was_carried_home_without_its_optimiser(tmp_path, monkeypatch):
+    write_data(tmp_path / "data")
+    carry.away(stopped_run(tmp_path, 1, 2), tmp_path / "away", optimiser=False)
+    carry.home(tmp_path / "away", tmp_path / "home")
+    bundle = load_bundle(exported(tmp_path, monkeypatch, tmp_path / "home"), "fine")
+    assert bundle.training["steps"] == {"coarse": 20, "fine": 2}
+    assert bundle.training["scans"] == ["a1", "a2", "b"]
+
+
+def test_a_localiser(tmp_path, monkeypatch):
+    write_data(tmp_path / "data")
+    text = TINY.replace('role = "fine"', 'role = "localiser"').replace('kind = "patch"', 'kind = "scan"')
+    text = text[: text.index("[export.window]")] + text[text.index("[[stages]]") :]
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 2, 0, text), text), "localiser")
+    assert bundle.shape == (16, 16, 24)
+    assert set(bundle.files) == {"openvino-float32", "openvino-int8"}
