@@ -93,7 +93,8 @@ class OnnxUNet(nn.Module):
         values = {self._input: volume} | {name: getattr(self, buffer) for name, buffer in self._numbers.items()}
         for kind, inputs, output, attributes in self._nodes:
             values[output] = OPERATORS[kind]([values[name] for name in inputs], attributes)
-        return values[self._output]
+        scores: Tensor = values[self._output]
+        return scores
 
 
 def _convolution(inputs: list[Tensor], attributes: dict[str, Any]) -> Tensor:

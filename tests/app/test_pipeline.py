@@ -52,6 +52,16 @@ def test_nothing_located_means_the_whole_volume(tmp_path):
     assert outcome.warnings == ["phase one found no organ; the whole volume is processed"]
 
 
+def test_what_phase_one_saw_nothing_of_must_be_large(tmp_path):
+    voxels = np.full((60, 80, 40), -1000, np.int16)
+    voxels[20:30, 30:40, 10:20] = 50  # 1000 voxels of 24 mm3, 24 ml
+    mask, outcome = run(tmp_path, voxels, known_models(localiser=nothing))
+    assert not mask.any()
+    assert outcome.warnings[-1] == "no organ found; the mask is empty"
+    located, _ = run(tmp_path, voxels)
+    assert (located == 1).any()
+
+
 def test_an_empty_result_is_an_empty_mask(tmp_path):
     mask, outcome = run(tmp_path, body_phantom(), known_models(fine=nothing))
     assert mask.dtype == np.uint8
