@@ -14,6 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.02
+LOCALISER = """
+import sys, time
+from pathlib import Path
+from app.bundle import load_bundle
+from app.engine import load_engine
+from app.locate import locate
+from app.read import read
+from app.resample import use_threads
+from app.system import WEIGHTS, load_system
+scan, choice = read(Path(sys.argv[1])), load_system("viscera").locate
+use_threads(2)
+start = time.perf_counter()
+bundle = load_bundle(WEIGHTS / choice.bundle, "localiser")
+engine = load_engine(bundle, choice.engine, choice.precision, 2, pinned=True)
+loaded = time.perf_counter()
+amounts = {"min_component_ml": choice.min_component_ml, "margin_mm": choice.margin_mm}
+locate(scan.voxels, scan.grid, bundle, engine, **amounts)
+print(loaded - start, time.perf_counter() - loaded)
+"""  # run inside the image: what phase one takes, the import of its engine included
 CGROUPS = (  # of a container, by cgroup version and by the engine's driver
     "/sys/fs/cgroup/docker/{}",
     "/sys/fs/cgroup/system.slice/docker-{}.scope",
@@ -55,6 +74,15 @@ def run_container(image: str, scan: Path, cpus: str) -> Run:
         status = subprocess.run(command, check=False).returncode
         seconds = time.perf_counter() - start
         return Run(seconds, status, peak.stop())
+
+
+def localiser_seconds(image: str, scan: Path, cpus: str) -> tuple[float, float]:
+    """Seconds to load phase one and to run it once, measured inside a container."""
+    command = ["docker", "container", "run", "--rm", "--network", "none", "-m", "8g", "--cpuset-cpus", cpus]
+    command += ["-v", f"{scan.resolve().parent}:/scans:ro", image, "python", "-c", LOCALISER, f"/scans/{scan.name}"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    loading, running = (float(value) for value in printed.split())
+    return loading, running
 
 
 class _Peak:
@@ -122,6 +150,10 @@ def main() -> None:
     print(f"{arguments.scan.name}: {len(runs)} runs, CPUs {arguments.cpus}")
     print(f"seconds: median {statistics.median(seconds):.2f}, from {seconds[0]:.2f} to {seconds[-1]:.2f}")
     print(f"peak memory: {_megabytes([run.peak for run in runs])}")
+    timed = [localiser_seconds(arguments.image, arguments.scan, arguments.cpus) for _ in range(arguments.runs)]
+    phase_one = sorted(timed, key=sum)
+    loading, running = phase_one[len(phase_one) // 2]
+    print(f"phase one: {loading + running:.2f} s, of which {loading:.2f} to load and {running:.2f} to run")
     print(f"image: {(image_bytes(arguments.image) - base) / 1e9:.3f} GB over its base of {base / 1e9:.3f} GB")
     if arguments.large:
         runs.append(large := run_container(arguments.image, arguments.large, arguments.cpus))

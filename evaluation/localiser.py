@@ -11,6 +11,7 @@ import math
 import statistics
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,21 +177,17 @@ def _new(case: Case, voxels: Voxels, labels: Labels) -> Case:
 def organ_dice(case: Case, localiser: Localiser) -> dict[str, float]:
     """Dice of each organ present, labels (nearest) and scores (trilinear) both brought to 128 x 128 x 128."""
     scores = organ_scores(case.voxels, case.grid, localiser.bundle, localiser.engine)
-    zoom = [1.0, *(n / m for n, m in zip(DICE_SHAPE, scores.shape[1:], strict=True))]
-    found = classify(scores if zoom == [1.0] * 4 else _zoomed(scores, zoom))
-    truth = _nearest(case.labels, DICE_SHAPE)
+    found = classify(np.stack([_zoomed(channel, order=1) for channel in scores]))
+    truth = _zoomed(case.labels, order=0)
     present = [label for label in range(1, len(ORGANS) + 1) if (truth == label).any()]
     return {ORGANS[label - 1]: dice(truth == label, found == label) for label in present}
 
 
-def _zoomed(scores: NDArray[np.float32], zoom: list[float]) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = ndimage.zoom(scores, zoom, order=1, mode="nearest", grid_mode=True)
-    return result
-
-
-def _nearest(labels: Labels, shape: Shape) -> Labels:
-    z, y, x = (((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip(shape, labels.shape, strict=True))
-    return labels[np.ix_(z, y, x)]
+def _zoomed(array: NDArray[Any], order: int) -> NDArray[Any]:
+    """An array (z, y, x) at the centres of 128 x 128 x 128 voxels of the same extent."""
+    factors = [n / size for n, size in zip(DICE_SHAPE, array.shape, strict=True)]
+    zoomed: NDArray[Any] = ndimage.zoom(array, factors, order=order, mode="nearest", grid_mode=True)
+    return zoomed
 
 
 def measure(case: Case, others: list[Case], localiser: Localiser) -> Figures:

@@ -47,8 +47,10 @@ def whole(volume: Volume, recipe: Recipe, stage: Stage) -> tuple[Tensor, Tensor]
     if stage.kind == "scan":
         return read_view(volume, FieldOfView(np.zeros(3), extent), STRAIGHT, stage.shape, recipe)
     multiple = recipe.network.multiple
-    z, y, x = (math.ceil(e / s / multiple) * multiple for e, s in zip(extent, stage.spacing_mm, strict=True))
-    view = FieldOfView(np.zeros(3), np.array((z, y, x)) * stage.spacing_mm)
+    spacing = extent / volume.image.shape  # its own, which is the stage's but for rounding
+    z, y, x = (math.ceil(n / multiple) * multiple for n in volume.image.shape)
+    size = np.array((z, y, x)) * spacing
+    view = FieldOfView(size / extent - 1, size)  # begins where the volume does
     return read_view(volume, view, STRAIGHT, (z, y, x), recipe)
 
 

@@ -210,11 +210,19 @@ def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:
 
 
 def read_view(volume: Volume, view: FieldOfView, warp: Warp, shape: Shape, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Image (float32 HU; trilinear, air outside) and labels (uint8; nearest) of what a field of view shows."""
+    """Image (float32 HU) and labels (uint8) of what a field of view shows, air and background outside.
+
+    As `app.resample` reads a scan: where the sample is coarser than the volume by a whole factor or more, blocks of that
+    many voxels are averaged first; the rest is trilinear, the edge value holding up to the scan's outer face. Labels are
+    nearest neighbours.
+    """
     points = sample_points(shape, view, warp, volume)
     coarse = _label_shape(shape, recipe)
     label_points = points if coarse == shape else sample_points(coarse, view, warp, volume)
-    return read_image(volume.image, points), read_labels(volume.labels, label_points)
+    spacing = view.size / shape
+    own = np.array(volume.extent) / volume.image.shape
+    z, y, x = (max(1, int(factor + 1e-6)) for factor in spacing / own)
+    return read_image(volume.image, points, (z, y, x)), read_labels(volume.labels, label_points)
 
 
 def sample_points(shape: Shape, view: FieldOfView, warp: Warp, volume: Volume) -> Tensor:
@@ -229,10 +237,21 @@ def sample_points(shape: Shape, view: FieldOfView, warp: Warp, volume: Volume) -
     return points
 
 
-def read_image(image: Tensor, points: Tensor) -> Tensor:
-    """Trilinear HU; air outside."""
-    above_air = (image.float() - AIR)[None, None]
-    return F.grid_sample(above_air, points, "bilinear", "zeros", align_corners=False)[0, 0] + AIR
+def read_image(image: Tensor, points: Tensor, block: Shape = (1, 1, 1)) -> Tensor:
+    """HU (z, y, x; float32) of an image (z, y, x) at `points`, averaged over blocks of so many voxels before."""
+    values, scale = _averaged(image.float(), block)
+    inside = (points[0].abs() <= 1).all(-1)
+    moved = (points + 1) * scale.flip(0) - 1
+    read = F.grid_sample(values[None, None], moved, "bilinear", "border", align_corners=False)[0, 0]
+    return torch.where(inside, read, AIR)
+
+
+def _averaged(image: Tensor, block: Shape) -> tuple[Tensor, Tensor]:
+    """Means of blocks, the last of each axis filled up with the edge value; and the share of the result the image is."""
+    missing = [-n % size for n, size in zip(image.shape, block, strict=True)]
+    filled = F.pad(image[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+    scale = torch.tensor([n / (n + more) for n, more in zip(image.shape, missing, strict=True)])
+    return F.avg_pool3d(filled, block)[0, 0] if block != (1, 1, 1) else image, scale
 
 
 def read_labels(labels: Tensor, points: Tensor) -> Tensor:
