@@ -49,11 +49,7 @@ def organ_box(labels: Labels, grid: Grid, *, min_component_ml: float, margin_mm:
         return None
     while True:
         spans = [_span(kept[parts], axis, coarse, margin_mm) for axis in range(3)]
-        inside = np.bincount(
-            parts[tuple(_slice(*s, coarse, i) for i, s in enumerate(spans))].ravel(), minlength=len(sizes)
-        )
-        cut = (inside > 0) & (inside < sizes)
-        cut[0] = False
+        cut = _cut(parts, sizes, spans, coarse) & ~kept
         if not cut.any():
             break
         kept |= cut
@@ -70,8 +66,22 @@ def _span(organs: NDArray[np.bool_], axis: int, grid: Grid, margin_mm: float) ->
     return hits[0] * spacing - margin_mm, (hits[-1] + 1) * spacing + margin_mm
 
 
-def _slice(low_mm: float, high_mm: float, grid: Grid, axis: int) -> slice:
-    return slice(*_voxels(low_mm, high_mm, grid.spacing[axis], grid.shape[axis]))
+def _cut(
+    parts: NDArray[np.integer], sizes: NDArray[np.int64], spans: list[tuple[float, float]], grid: Grid
+) -> NDArray[np.bool_]:
+    """Per part (0 is none) whether a box of these spans (mm) runs through it: some of it is inside, not all."""
+    touched = tuple(
+        slice(*_voxels(*span, spacing, size))
+        for span, spacing, size in zip(spans, grid.spacing, grid.shape, strict=True)
+    )
+    within = tuple(
+        slice(max(0, math.ceil(low / spacing)), min(size, math.floor(high / spacing)))
+        for (low, high), spacing, size in zip(spans, grid.spacing, grid.shape, strict=True)
+    )
+    reaching, inside = (np.bincount(parts[at].ravel(), minlength=len(sizes)) for at in (touched, within))
+    result: NDArray[np.bool_] = (reaching > 0) & (inside < sizes)
+    result[0] = False
+    return result
 
 
 def _voxels(low_mm: float, high_mm: float, spacing: float, size: int) -> tuple[int, int]:

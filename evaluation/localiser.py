@@ -9,7 +9,9 @@ import argparse
 import json
 import math
 import statistics
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one patient. recall: share of organ voxels in the box. box_ratio: its volume over that of the tightest box."""
+    """Of one patient.
+
+    recall: share of organ voxels in the box. box_ratio: its volume over that of the tightest box. without_box: in what
+    the localiser found nothing ("scan", "padded", "stitched"), so that all of it is kept.
+    """
 
     case: str
     recall: float
@@ -58,6 +64,7 @@ class Figures:
     slabs_without_box: int
     padded_recall: float
     stitched_recall: float
+    without_box: tuple[str, ...]
     dice: dict[str, float]
 
 
@@ -81,10 +88,10 @@ class Localiser:
         )
 
 
-def load_localiser(choice: Locate, threads: int) -> Localiser:
+def load_localiser(choice: Locate, weights: Path, threads: int) -> Localiser:
     """The localiser a system names, compiled."""
     use_threads(threads)
-    bundle = load_bundle(WEIGHTS / choice.bundle, "localiser")
+    bundle = load_bundle(weights / choice.bundle, "localiser")
     return Localiser(bundle, load_engine(bundle, choice.engine, choice.precision, threads, pinned=True), choice)
 
 
@@ -143,24 +150,24 @@ def padded(case: Case, height_mm: float) -> Case:
     return _new(case, np.pad(case.voxels, margins, constant_values=int(AIR)), np.pad(case.labels, margins))
 
 
-def stitched(cases: list[Case], height_mm: float) -> Case:
+def stitched(cases: Iterable[Case], height_mm: float) -> Case:
     """The cases end to end, the first one lowest, again and again up to `height_mm`; the narrower ones amid air.
 
-    All have the spacing of the first, or ValueError.
+    Cases whose spacing is not the first one's are left out: they would have to be resampled.
     """
-    spacing = cases[0].grid.spacing
-    if any(not np.allclose(case.grid.spacing, spacing) for case in cases):
-        raise ValueError("cases of different spacings cannot be stitched")
-    side = [max(case.grid.shape[axis] for case in cases) for axis in (1, 2)]
-    pieces: list[tuple[Voxels, Labels]] = []
-    height = 0.0
-    while height < height_mm:
-        piece = cases[len(pieces) % len(cases)]
-        pieces.append(_widened(piece, side))
-        height += piece.grid.extent[0]
-    slices = round(height_mm / spacing[0])
-    voxels, labels = (np.concatenate(arrays)[:slices] for arrays in zip(*pieces, strict=True))
-    return _new(cases[0], voxels, labels)
+    pieces: list[Case] = []
+    for case in cases:
+        if not pieces or np.allclose(case.grid.spacing, pieces[0].grid.spacing):
+            pieces.append(case)
+        if sum(piece.grid.extent[0] for piece in pieces) >= height_mm:
+            break
+    while sum(piece.grid.extent[0] for piece in pieces) < height_mm:
+        pieces += pieces
+    side = [max(piece.grid.shape[axis] for piece in pieces) for axis in (1, 2)]
+    slices = round(height_mm / pieces[0].grid.spacing[0])
+    arrays = [_widened(piece, side) for piece in pieces]
+    voxels, labels = (np.concatenate(parts)[:slices] for parts in zip(*arrays, strict=True))
+    return _new(pieces[0], voxels, labels)
 
 
 def _widened(case: Case, side: list[int]) -> tuple[Voxels, Labels]:
@@ -190,21 +197,23 @@ def _zoomed(array: NDArray[Any], order: int) -> NDArray[Any]:
     return zoomed
 
 
-def measure(case: Case, others: list[Case], localiser: Localiser) -> Figures:
-    """All figures of one patient; `others` are stitched on top of it."""
-    box = localiser.box(case)
+def measure(case: Case, others: Iterable[Case], localiser: Localiser) -> Figures:
+    """All figures of one patient with organs; `others` are stitched on top of it."""
     cuts = [cut for cut in slabs(case, SLAB_MM, SLAB_STEP_MM) if cut.labels.any()]
     boxes = [localiser.box(cut) for cut in cuts]
-    body, alone = stitched([case, *others], BODY_MM), padded(case, BODY_MM)
+    bodies = {"scan": case, "padded": padded(case, BODY_MM), "stitched": stitched(chain([case], others), BODY_MM)}
+    found = {name: localiser.box(body) for name, body in bodies.items()}
+    recalls = {name: recall(body.labels, found[name]) for name, body in bodies.items()}
     return Figures(
         case=case.name,
-        recall=recall(case.labels, box),
-        box_ratio=box_ratio(case.labels, box, case.grid),
-        worst_slab_recall=min(recall(cut.labels, found) for cut, found in zip(cuts, boxes, strict=True)),
+        recall=recalls["scan"],
+        box_ratio=box_ratio(case.labels, found["scan"], case.grid),
+        worst_slab_recall=min(recall(cut.labels, kept) for cut, kept in zip(cuts, boxes, strict=True)),
         slabs=len(cuts),
-        slabs_without_box=sum(found is None for found in boxes),
-        padded_recall=recall(alone.labels, localiser.box(alone)),
-        stitched_recall=recall(body.labels, localiser.box(body)),
+        slabs_without_box=sum(kept is None for kept in boxes),
+        padded_recall=recalls["padded"],
+        stitched_recall=recalls["stitched"],
+        without_box=tuple(name for name, kept in found.items() if kept is None),
         dice=organ_dice(case, localiser),
     )
 
@@ -230,6 +239,7 @@ def table(figures: list[Figures]) -> str:
         lines.append(f"{organ:<20}Dice {np.mean(known):.3f}" if known else f"{organ:<20}absent")
     none, all_of_them = sum(row.slabs_without_box for row in figures), sum(row.slabs for row in figures)
     lines.append(f"slabs in which nothing was found, so that all is kept: {none} of {all_of_them}")
+    lines += [f"{row.case}: nothing found in it {', '.join(row.without_box)}" for row in figures if row.without_box]
     return "\n".join(lines)
 
 
@@ -239,17 +249,29 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of NAME_0000.nii.gz and NAME.nii.gz")
     parser.add_argument("--system", default="viscera", help="whose localiser (default: %(default)s)")
     parser.add_argument("--engine", nargs="+", default=["openvino-int8", "openvino-float32"])
+    parser.add_argument("--bundle", help="in place of the system's")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these scans of the folder")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of bundles (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures into this file too")
     arguments = parser.parse_args()
-    cases = [load_case(path) for path in sorted(arguments.data.glob("*_0000.nii.gz"))]
-    if not cases:
+    paths = sorted(arguments.data.glob("*_0000.nii.gz"))
+    if arguments.only:
+        paths = [path for path in paths if path.name.removesuffix("_0000.nii.gz") in arguments.only]
+    if not paths:
         parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
     results = {}
     choice = load_system(arguments.system).locate
+    choice = replace(choice, bundle=arguments.bundle or choice.bundle)
     for engine in arguments.engine:
-        localiser = load_localiser(replace(choice, engine=engine), arguments.threads)
-        figures = [measure(case, cases[index + 1 :] + cases[:index], localiser) for index, case in enumerate(cases)]
+        localiser = load_localiser(replace(choice, engine=engine), arguments.weights, arguments.threads)
+        figures = []
+        for index, path in enumerate(paths):
+            case = load_case(path)
+            if not case.labels.any():
+                print(f"{case.name}: left out, its mask is empty")
+                continue
+            figures.append(measure(case, map(load_case, paths[index + 1 :] + paths[:index]), localiser))
         print(f"{localiser.bundle.name}, {engine}\n{table(figures)}\n", flush=True)
         results[engine] = [asdict(row) for row in figures]
     if arguments.json:

@@ -29,11 +29,9 @@ def mirror(image: Tensor, labels: Tensor, pairs: tuple[tuple[int, int], ...]) ->
     return image.flip(2), table[labels.flip(2).long()].to(labels.dtype)
 
 
-def cut(
-    image: Tensor, labels: Tensor, axis: int, below: float, above: float, *, fill: float = AIR
-) -> tuple[Tensor, Tensor]:
+def cut(image: Tensor, labels: Tensor, axis: int, below: float, above: float) -> tuple[Tensor, Tensor]:
     """Nothing seen before the share `below` of an axis and after the share `above`: another field of view."""
-    return _cut(image, axis, below, above, fill), _cut(labels, axis, below, above, 0)
+    return _cut(image, axis, below, above, AIR), _cut(labels, axis, below, above, 0)
 
 
 def _cut(array: Tensor, axis: int, below: float, above: float, fill: float) -> Tensor:
@@ -64,8 +62,8 @@ def shift_organs(image: Tensor, labels: Tensor, shifts: Tensor) -> Tensor:
 
 
 def change_contrast(image: Tensor, brightness: float, contrast: float) -> Tensor:
-    """HU spread about soft tissue (40 HU) by a factor and shifted; air stays air."""
-    return torch.where(image > -900, (image - SOFT_TISSUE) * contrast + SOFT_TISSUE + brightness, image)
+    """HU spread about soft tissue (40 HU) by a factor and shifted; air and lungs stay as they are."""
+    return torch.where(image > OUTSIDE, (image - SOFT_TISSUE) * contrast + SOFT_TISSUE + brightness, image)
 
 
 def change_gamma(image: Tensor, low: float, high: float, gamma: float) -> Tensor:

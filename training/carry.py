@@ -7,51 +7,60 @@ rounded to it anyway), with `--optimiser` the whole checkpoint too, both in part
 """
 
 import argparse
+import hashlib
 import io
+import json
 import shutil
 from pathlib import Path
 
 import torch
 
+from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, SLICES, read_past
+
 PART_BYTES = 15_000_000
-WEIGHTS, CHECKPOINT = "averaged.pt", "checkpoint.pt"
-HISTORY = "history.pt"  # the checkpoint without tensors of the network: what the bundle says of its training
-TABLES = ("metrics.csv", "evaluations.csv")
+MANIFEST = "manifest.json"  # length and SHA-256 of what was split
+TABLES = (METRICS, EVALUATIONS)
 
 
 def away(run: Path, folder: Path, *, optimiser: bool) -> None:
     """The run in files of at most `PART_BYTES`; `folder` must be new."""
     folder.mkdir(parents=True)
-    weights = torch.load(run / WEIGHTS, map_location="cpu", weights_only=True)
+    weights = torch.load(run / AVERAGED, map_location="cpu", weights_only=True)
     buffer = io.BytesIO()
     torch.save({name: value.half() for name, value in weights.items()}, buffer)
-    split(buffer.getvalue(), folder, WEIGHTS)
-    state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
+    contents = {AVERAGED: buffer.getvalue()}
     if optimiser:
-        split((run / CHECKPOINT).read_bytes(), folder, CHECKPOINT)
-    torch.save({name: state[name] for name in ("stage", "step", "seconds", "started_from")}, folder / HISTORY)
+        contents[CHECKPOINT] = (run / CHECKPOINT).read_bytes()
+    for name, content in contents.items():
+        split(content, folder, name)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    (folder / MANIFEST).write_text(json.dumps(sums, indent=1) + "\n")
+    torch.save(read_past(run), folder / HISTORY)
     for name in TABLES:
         if (run / name).exists():
             shutil.copy(run / name, folder / name)
-    for slices in sorted((run / "slices").glob("*.npz")):
+    for slices in sorted((run / SLICES).glob("*.npz")):
         shutil.copy(slices, folder / slices.name)
 
 
 def home(folder: Path, run: Path) -> None:
-    """The run from its files; `run` must be new."""
+    """The run from its files; `run` must be new. ValueError where a part is missing or is not what left."""
+    contents = {
+        name: join(folder, name, sha256) for name, sha256 in json.loads((folder / MANIFEST).read_text()).items()
+    }
     run.mkdir(parents=True)
-    weights = torch.load(io.BytesIO(join(folder, WEIGHTS)), map_location="cpu", weights_only=True)
-    torch.save({name: value.float() for name, value in weights.items()}, run / WEIGHTS)
-    if any(folder.glob(f"{CHECKPOINT}.*")):
-        (run / CHECKPOINT).write_bytes(join(folder, CHECKPOINT))
+    weights = torch.load(io.BytesIO(contents[AVERAGED]), map_location="cpu", weights_only=True)
+    torch.save({name: value.float() for name, value in weights.items()}, run / AVERAGED)
+    if CHECKPOINT in contents:
+        (run / CHECKPOINT).write_bytes(contents[CHECKPOINT])
     else:
         shutil.copy(folder / HISTORY, run / HISTORY)
     for name in TABLES:
         if (folder / name).exists():
             shutil.copy(folder / name, run / name)
-    (run / "slices").mkdir()
+    (run / SLICES).mkdir()
     for slices in sorted(folder.glob("*.npz")):
-        shutil.copy(slices, run / "slices" / slices.name)
+        shutil.copy(slices, run / SLICES / slices.name)
 
 
 def split(content: bytes, folder: Path, name: str) -> None:
@@ -60,12 +69,15 @@ def split(content: bytes, folder: Path, name: str) -> None:
         (folder / f"{name}.{number:03}").write_bytes(content[start : start + PART_BYTES])
 
 
-def join(folder: Path, name: str) -> bytes:
-    """What `split` wrote. ValueError where a part is missing in between, or all are."""
+def join(folder: Path, name: str, sha256: str) -> bytes:
+    """What `split` wrote. ValueError where it is not all there."""
     parts = sorted(folder.glob(f"{name}.[0-9][0-9][0-9]"))
-    if not parts or [path.suffix for path in parts] != [f".{number:03}" for number in range(len(parts))]:
-        raise ValueError(f"{folder}: parts of {name} are missing, found {[path.name for path in parts]}")
-    return b"".join(path.read_bytes() for path in parts)
+    content = b"".join(path.read_bytes() for path in parts)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(
+            f"{folder}: {name} is not whole, a part is missing or damaged; found {[p.name for p in parts]}"
+        )
+    return content
 
 
 def main() -> None:
@@ -80,10 +92,13 @@ def main() -> None:
     back.add_argument("folder", type=Path)
     back.add_argument("run", type=Path)
     arguments = parser.parse_args()
-    if arguments.command == "away":
-        away(arguments.run, arguments.folder, optimiser=arguments.optimiser)
-    else:
-        home(arguments.folder, arguments.run)
+    try:
+        if arguments.command == "away":
+            away(arguments.run, arguments.folder, optimiser=arguments.optimiser)
+        else:
+            home(arguments.folder, arguments.run)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
     target = arguments.folder if arguments.command == "away" else arguments.run
     files = [path for path in target.rglob("*") if path.is_file()]
     print(f"{target}: {len(files)} files, the largest {max(path.stat().st_size for path in files) / 1e6:.1f} MB")

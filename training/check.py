@@ -5,6 +5,7 @@ DATA is a folder in either layout of `training.layout`. Nothing is trained or wr
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,28 @@ from training.layout import CaseFiles, find_cases
 OFF_GRID = 0.5  # of a voxel: how far scan and label may lie apart before they are not one grid
 
 
-def problems(case: CaseFiles) -> Iterator[str]:
-    """What is wrong with a case, most fundamental first; a case that cannot be read has that problem only."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """problems: why a case cannot be trained on, the most fundamental first. notes: what is odd about it."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def judge(case: CaseFiles) -> Verdict:
+    """What is wrong with a case; one that cannot be read has that problem only."""
     if not case.label.exists():
-        yield f"label {case.label.name} is missing"
-        return
+        return Verdict((f"label {case.label.name} is missing",))
     try:
         scan, mask = read(case.scan), read(case.label)
     except VisceraError as error:
-        yield str(error)
-        return
-    yield from grid_problems(scan, mask)
-    yield from label_problems(mask.voxels)
-    yield from (f"scan: {warning}" for warning in scan.warnings)
+        return Verdict((str(error),))
+    problems = (*grid_problems(scan, mask), *label_problems(mask.voxels))
+    present = np.unique(mask.voxels)
+    if not problems and len(present) == 1:
+        problems = ("empty mask",)
+    absent = [name for label, name in enumerate(ORGANS, 1) if label not in present]
+    return Verdict(problems, (*scan.warnings, *([f"without {', '.join(absent)}"] if absent else [])))
 
 
 def grid_problems(scan: Scan, mask: Scan) -> Iterator[str]:
@@ -44,10 +54,16 @@ def grid_problems(scan: Scan, mask: Scan) -> Iterator[str]:
 
 
 def corner_distance(scan: Scan, mask: Scan) -> float:
-    """mm between the same corner of the boxes around two grids in the scanner's space, in whatever order they lie."""
+    """mm between the same corner of the boxes around two grids in the scanner's space, in whatever order they lie.
+
+    0 where a header does not say where its grid lies.
+    """
     boxes = []
     for image in (scan, mask):
-        affine, shape = image.header.get_best_affine(), image.header.get_data_shape()[:3]
+        try:
+            affine, shape = image.header.get_best_affine(), image.header.get_data_shape()[:3]
+        except ValueError:  # a quaternion that is none; `app.read` has found the axes some other way
+            return 0.0
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
         places = affine[:3, :3] @ corners + affine[:3, 3:]
         boxes.append(np.array([places.min(1), places.max(1)]))
@@ -55,23 +71,16 @@ def corner_distance(scan: Scan, mask: Scan) -> float:
 
 
 def label_problems(labels: np.ndarray) -> Iterator[str]:
-    """Values that are no label, and a mask without any."""
-    values = np.unique(labels)
-    unknown = [f"{value:g}" for value in values if value not in range(len(CLASSES))]
+    """Values that are no label."""
+    unknown = [f"{value:g}" for value in np.unique(labels) if value not in range(len(CLASSES))]
     if unknown:
         yield f"unknown labels {', '.join(unknown[:5])}; known are 0 to {len(CLASSES) - 1}"
-    elif not labels.any():
-        yield "empty mask"
 
 
-def describe(case: CaseFiles) -> tuple[bool, str]:
-    """Whether a case is fit to train on, and its line."""
-    found = list(problems(case))
-    if found:
-        return False, f"{case.name}: {'; '.join(found)}"
-    values = np.unique(read(case.label).voxels)
-    absent = [name for label, name in enumerate(ORGANS, 1) if label not in values]
-    return True, f"{case.name}: ok" + (f", without {', '.join(absent)}" if absent else "")
+def line(case: CaseFiles, verdict: Verdict) -> str:
+    """For a person."""
+    found = "; ".join((*(verdict.problems or ("ok",)), *verdict.notes))
+    return f"{case.name}: {found}"
 
 
 def main() -> None:
@@ -86,10 +95,10 @@ def main() -> None:
         parser.exit(2, f"{error}\n")
     wrong = 0
     for case in cases:
-        good, line = describe(case)
-        wrong += not good
-        if not good or not arguments.only_wrong:
-            print(line, flush=True)
+        verdict = judge(case)
+        wrong += bool(verdict.problems)
+        if verdict.problems or not arguments.only_wrong:
+            print(line(case, verdict), flush=True)
     patients = len({case.patient for case in cases})
     print(f"{len(cases)} cases of {patients} patients, {wrong} with something wrong")
     parser.exit(int(wrong > 0))

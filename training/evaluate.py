@@ -27,9 +27,13 @@ class SegmentationNetwork(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """mean: over patients, of their organs' mean. dice: per class id, over the patients that have the organ."""
+    """mean: over patients, of their organs' mean; NaN without organs. dice: per class id, over patients that have it.
+
+    false_alarms: how often an organ was seen that the volume's labels do not have.
+    """
 
     mean: float
+    false_alarms: int
     dice: dict[int, float]
 
 
@@ -76,28 +80,32 @@ def evaluate(
     """Every volume of the fold once; a slice of each goes into `picture` (.npz), for `training.pictures`."""
     network.eval()
     by_patient: dict[str, list[dict[int, float]]] = {}
+    false_alarms = 0
     slices: dict[str, NDArray[np.generic]] = {}
     for index, patient in enumerate(volumes.patients):
         volume = volumes[index]
         image, truth = whole(volume, recipe, stage)
         prediction = predict(network, image, recipe.intensity, device)
-        by_patient.setdefault(patient, []).append(dice_of_classes(truth, prediction, recipe.classes))
+        dice = dice_of_classes(truth, prediction, recipe.classes)
+        by_patient.setdefault(patient, []).append(dice)
+        false_alarms += len(set(prediction.unique().tolist()) - {0, *dice})
         slices |= _slice_to_look_at(volume.name, image, truth, prediction)
     np.savez_compressed(picture, **slices)  # type: ignore[arg-type]
     network.train()
-    return summarise(by_patient, recipe.classes)
+    return summarise(by_patient, false_alarms, recipe.classes)
 
 
-def summarise(by_patient: dict[str, list[dict[int, float]]], classes: int) -> Evaluation:
-    """Means over a patient's volumes, then over patients."""
-    means = [float(np.mean([np.mean(list(dice.values())) for dice in found])) for found in by_patient.values()]
+def summarise(by_patient: dict[str, list[dict[int, float]]], false_alarms: int, classes: int) -> Evaluation:
+    """Means over a patient's volumes, then over patients; volumes without organs are left out."""
+    kept = [[dice for dice in found if dice] for found in by_patient.values()]
+    means = [float(np.mean([np.mean(list(dice.values())) for dice in found])) for found in kept if found]
     organs = {}
     for organ in range(1, classes):
         per_patient = [[dice[organ] for dice in found if organ in dice] for found in by_patient.values()]
         known = [float(np.mean(values)) for values in per_patient if values]
         if known:
             organs[organ] = float(np.mean(known))
-    return Evaluation(float(np.mean(means)), organs)
+    return Evaluation(float(np.mean(means)) if means else math.nan, false_alarms, organs)
 
 
 def _slice_to_look_at(name: str, image: Tensor, truth: Tensor, prediction: Tensor) -> dict[str, NDArray[np.generic]]:

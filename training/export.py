@@ -22,27 +22,29 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.bundle import AXES, FILE_NAME, load_bundle
+from app.errors import VisceraError
 from app.labels import CLASSES
-from training.carry import HISTORY
 from training.evaluate import normalised
-from training.layout import find_cases
 from training.networks import build_network
-from training.prepare import Prepared, chosen_cases
+from training.pack import is_pack, open_pack
+from training.prepare import OnDemand
 from training.recipe import Recipe, load_recipe
+from training.run_files import AVERAGED, read_past
 from training.sample import Sampler
 
 
 def trained_network(recipe: Recipe, run: Path) -> nn.Module:
     """The recipe's network with the run's averaged weights, rounded to float16 as they will be stored."""
     network = build_network(recipe.network, recipe.classes)
-    network.load_state_dict(torch.load(run / "averaged.pt", map_location="cpu", weights_only=True))
+    network.load_state_dict(torch.load(run / AVERAGED, map_location="cpu", weights_only=True))
     return network.half().float().eval()
 
 
 def calibration_inputs(recipe: Recipe, data: Path) -> Iterator[NDArray[np.float32]]:
-    """Normalised training samples (1, 1, z, y, x), undisturbed, at the last stage's grid."""
+    """Normalised training samples (1, 1, z, y, x), undisturbed, at the last stage's grid; from a folder or a pack."""
     stage = recipe.stages[-1]
-    sampler = Sampler(Prepared(data).volumes(recipe, stage, False), recipe, stage)
+    volumes = open_pack(data).volumes(recipe, stage, False) if is_pack(data) else OnDemand(data, recipe, stage)
+    sampler = Sampler(volumes, recipe, stage)
     rng = np.random.default_rng(recipe.seed)
     for _ in range(recipe.export.calibration_samples):
         image, _ = sampler.draw_plain(rng)
@@ -71,34 +73,23 @@ def export_torchscript(network: nn.Module, samples: list[NDArray[np.float32]], f
     traced.half().save(str(folder / "model.pt"))
 
 
-def history(recipe: Recipe, run: Path) -> dict[str, Any]:
-    """What the run has behind it: steps of each stage, which may be fewer than the recipe asks for, and its start."""
-    path = run / "checkpoint.pt"
-    state = torch.load(path if path.exists() else run / HISTORY, map_location="cpu", weights_only=True)
-    steps = {stage.name: stage.steps for stage in recipe.stages[: state["stage"]]}
-    if state["step"]:
-        steps[recipe.stages[state["stage"]].name] = state["step"]
-    return {"steps": steps, "minutes": round(state["seconds"] / 60), "started_from": state["started_from"]}
-
-
-def trained_on(recipe: Recipe, past: dict[str, Any], data: Path) -> dict[str, Any]:
-    """The scans and patients that the run's stages have shown, and the slices they have not."""
-    cases = {
-        case.name: case.patient
-        for stage in recipe.stages
-        if stage.name in past["steps"]
-        for case in chosen_cases(find_cases(data), recipe, stage, False)
-    }
+def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
+    """What the run has behind it: its stages and those of the run it started from, and on whom they were trained."""
+    past = read_past(run)
+    scans = sorted({name for entry in past["history"] for name in entry["scans"]})
     return {
-        "scans": sorted(cases),
-        "patients": len(set(cases.values())),
+        "stages": [{"run": e["run"], "name": e["name"], "steps": e["steps"]} for e in past["history"]],
+        "minutes": round(past["seconds"] / 60),
+        "started_from": past["started_from"],
+        "scans": scans,
+        "patients": len({patient for entry in past["history"] for patient in entry["patients"]}),
         "without_slices_above_the_labels": recipe.data.without_above,
         "without_slices_below_the_labels": recipe.data.without_below,
         "reference_masks": recipe.data.reference_masks,
     }
 
 
-def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path, folder: Path) -> dict[str, Any]:
+def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of `bundle.json`, as `app.bundle` reads it."""
     engines = {
         "openvino-float32": ("model.xml", "model.bin"),
@@ -123,7 +114,7 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], data: Path,
         for engine, files in engines.items()
         if all((folder / name).exists() for name in files)
     }
-    table["training"] = {"recipe": recipe_name, **past, **trained_on(recipe, past, data)}
+    table["training"] = {"recipe": recipe_name, **past}
     table["accuracy"] = {}
     return table
 
@@ -133,17 +124,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--run", type=Path, required=True, help="folder that training.train wrote")
-    parser.add_argument("--data", type=Path, required=True, help="training scans, for calibration")
+    parser.add_argument("--data", type=Path, required=True, help="training scans or their pack, for calibration")
     parser.add_argument("--weights", type=Path, required=True, help="the bundle becomes a folder in here")
     arguments = parser.parse_args()
-    recipe = load_recipe(arguments.recipe)
-    folder = arguments.weights / recipe.name
-    arguments.weights.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.weights) as partial:  # what was shipped stays until this is whole
-        write_bundle(recipe, arguments.recipe.name, arguments.run, arguments.data, Path(partial) / recipe.name)
+    try:
+        folder = export(arguments.recipe, arguments.run, arguments.data, arguments.weights)
+    except (VisceraError, ValueError, OSError) as error:
+        parser.exit(2, f"{error}\n")
+    print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
+
+
+def export(recipe_path: Path, run: Path, data: Path, weights: Path) -> Path:
+    """The bundle of a run, in a folder of the recipe's name under `weights`; what was there stays until it is whole."""
+    recipe = load_recipe(recipe_path)
+    folder = weights / recipe.name
+    weights.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=weights) as partial:
+        write_bundle(recipe, recipe_path.name, run, data, Path(partial) / recipe.name)
         shutil.rmtree(folder, ignore_errors=True)
         (Path(partial) / recipe.name).rename(folder)
-    print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
+    return folder
 
 
 def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder: Path) -> None:
@@ -154,7 +154,7 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     export_openvino(network, recipe, samples, folder)
     if recipe.role == "fine":
         export_torchscript(network, samples, folder)
-    description = describe(recipe, recipe_name, history(recipe, run), data, folder)
+    description = describe(recipe, recipe_name, provenance(recipe, run), folder)
     (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")
     bundle = load_bundle(folder, recipe.role)
     for engine in bundle.files:

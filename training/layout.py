@@ -1,8 +1,8 @@
 """Layout: where a data set's scans and labels lie. Two layouts are known, ours and nnU-Net's raw one.
 
 Ours: `NAME_0000.nii.gz` beside `NAME.nii.gz`, and a table `volumes.tsv` in the folder or beside it that says which
-patient a volume is of. nnU-Net's: `imagesTr/NAME_0000.nii.gz`, `labelsTr/NAME.nii.gz`, `dataset.json`. Without a table
-every volume is a patient.
+patient a volume is of; a volume that it lacks is a patient. nnU-Net's: `imagesTr/NAME_0000.nii.gz`,
+`labelsTr/NAME.nii.gz`, `dataset.json`.
 """
 
 import csv
@@ -46,13 +46,20 @@ def find_cases(folder: Path) -> list[CaseFiles]:
 
 
 def patients_by_name(table: Path) -> dict[str, str]:
-    """Volume name to patient, from a tab-separated table with columns `name` and `patient`."""
-    with table.open() as file:
-        return {row["name"]: row["patient"] for row in csv.DictReader(file, delimiter="\t")}
+    """Volume name to patient, from a tab-separated table with columns `name` and `patient`; SetupError without them."""
+    with table.open(newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        missing = {"name", "patient"} - set(rows.fieldnames or ())
+        if missing:
+            raise SetupError(f"{table}: column {', '.join(sorted(missing))} is missing; columns are parted by tabs")
+        return {row["name"]: row["patient"] for row in rows}
 
 
 def check_labels(path: Path) -> None:
-    """SetupError unless `dataset.json` gives every organ the id it has here, and has one channel in `.nii.gz` files."""
+    """SetupError unless `dataset.json` gives every organ the id it has here, and has one channel in `.nii.gz` files.
+
+    Names may be spelled in other ways, and be other names, as long as none of ours has another id.
+    """
     try:
         table = json.loads(path.read_text())
         found = {_plain(name): int(number) for name, number in table["labels"].items()}
@@ -60,10 +67,11 @@ def check_labels(path: Path) -> None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(f"{path}: not a dataset.json of nnU-Net: {error!r}") from error
     wanted = {_plain(name): number for number, name in enumerate(CLASSES)}
-    if found.keys() == wanted.keys() and found != wanted:
-        raise SetupError(f"{path}: labels must have the ids {wanted}, found {found}")
-    if sorted(found.values()) != sorted(wanted.values()):
-        raise SetupError(f"{path}: labels must be 0 to {len(CLASSES) - 1} ({', '.join(CLASSES)}), found {found}")
+    moved = [name for name, number in found.items() if wanted.get(name, number) != number]
+    if moved or sorted(found.values()) != sorted(wanted.values()):
+        raise SetupError(
+            f"{path}: labels must have the ids {{name: number for number, name in enumerate(CLASSES)}}, found {found}"
+        )
     if channels != 1 or ending != ENDING:
         raise SetupError(f"{path}: one channel in {ENDING} files is read here, found {channels} in {ending}")
 

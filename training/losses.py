@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.networks import downsampled
 from training.recipe import Loss
 
 UNSURE = 0.5  # a teacher whose highest probability is lower has no answer
@@ -64,6 +63,14 @@ def _trust(labels: Tensor, teacher: Tensor, loss: Loss) -> Tensor:
     trust[answer != labels] *= loss.disagreement_weight
     trust[highest < UNSURE] *= loss.unsure_weight
     return trust
+
+
+def downsampled(labels: Tensor, times: int) -> Tensor:
+    """Labels (batch, z, y, x) at 1 / 2 ** times of the resolution, by nearest neighbour."""
+    if not times:
+        return labels
+    scale = 0.5**times
+    return F.interpolate(labels[:, None].float(), scale_factor=scale, mode="nearest-exact")[:, 0].long()
 
 
 def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

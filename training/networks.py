@@ -131,11 +131,3 @@ def build_network(network: Network, classes: int) -> PlainUNet | PartialConvolut
     return PlainUNet(
         network.channels, classes, stem_stride=network.stem_stride, supervised_levels=network.supervised_levels
     )
-
-
-def downsampled(labels: Tensor, times: int) -> Tensor:
-    """Labels (batch, z, y, x) at 1 / 2 ** times of the resolution, by nearest neighbour."""
-    if not times:
-        return labels
-    scale = 0.5**times
-    return F.interpolate(labels[:, None].float(), scale_factor=scale, mode="nearest-exact")[:, 0].long()

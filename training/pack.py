@@ -8,6 +8,7 @@ drawn, so that a data set need not fit into memory. Arrays (z, y, x), lengths mm
 import argparse
 import io
 import json
+import shutil
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.recipe import Recipe, Spacing, Stage, load_recipe, save_recipe
+from training.recipe import Data, Recipe, Spacing, Stage, load_recipe, save_recipe
 from training.volumes import Volume
 
 INDEX = "index.json"
 PART_BYTES = 20_000_000
-LOW, STEP = -512, 4  # HU
+LOW, HIGH, STEP = -512, 508, 4  # HU
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +68,43 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A pack's folder and index."""
+    """A pack's folder and index. shown: which slices of its volumes are left out, as in the recipes it was made for."""
 
     folder: Path
     spacing_mm: Spacing
+    shown: dict[str, list[str]]
     entries: tuple[Entry, ...]
 
     def volumes(self, recipe: Recipe, stage: Stage, fold: bool) -> Packed:
-        """The fold's volumes, or those a stage trains on. ValueError if there are none."""
-        patients = recipe.data.fold_patients
-        kept = [e for e in self.entries if (e.patient in patients) == fold or (not fold and not stage.hold_out)]
+        """The fold's volumes, or those a stage trains on.
+
+        ValueError if there are none, or if the pack is not what the recipe asks for. Volumes may be finer than a stage
+        wants them (they are averaged when they are read), not coarser.
+        """
+        if any(have > 1.01 * want for have, want in zip(self.spacing_mm, stage.spacing_mm, strict=True)):
+            raise ValueError(
+                f"{self.folder}: packed at {self.spacing_mm} mm, stage {stage.name} wants {stage.spacing_mm}"
+            )
+        if recipe.intensity.low < LOW or recipe.intensity.high > HIGH:
+            raise ValueError(f"{self.folder}: HU from {LOW} to {HIGH} are kept, the recipe's intensity goes beyond")
+        if shown_slices_of(recipe.data) != self.shown:
+            raise ValueError(
+                f"{self.folder}: packed with other slices left out than data of the recipe says; pack again"
+            )
+        data = recipe.data
+        kept = [e for e in self.entries if e.name not in data.exclude]
+        if fold:
+            kept = [e for e in kept if e.patient in data.fold_patients]
+        else:
+            kept = [e for e in kept if stage.trains_on(e.patient, data)]
         if not kept:
             raise ValueError(f"{self.folder}: no volume {'of the fold' if fold else 'to train on'} in this pack")
         return Packed(self.folder, kept)
+
+
+def shown_slices_of(data: Data) -> dict[str, list[str]]:
+    """What of a recipe's choices is in the volumes themselves."""
+    return {"without_above": sorted(data.without_above), "without_below": sorted(data.without_below)}
 
 
 def to_bytes(image: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -100,26 +125,36 @@ def to_hounsfield(stored: NDArray[np.uint8]) -> NDArray[np.int16]:
     return stored.astype(np.int16) * np.int16(STEP) + np.int16(LOW)
 
 
-def write_pack(volumes: Iterable[Volume], spacing: Spacing, folder: Path) -> None:
-    """Volumes, one after the other, into parts. ValueError for a volume that alone is too large for one."""
-    folder.mkdir(parents=True)
+def write_pack(volumes: Iterable[Volume], recipes: Sequence[Recipe], spacing: Spacing, folder: Path) -> None:
+    """Volumes, one after the other, into parts; the folder is there when all of it is.
+
+    ValueError for a volume that alone is too large for a part.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     entries: list[dict[str, Any]] = []
     part, parts = bytearray(), 0
     for volume in volumes:
         content = _content(volume)
         if len(content) > PART_BYTES:
+            size = f"{len(content) / 1e6:.0f} MB"
             raise ValueError(
-                f"{volume.name}: {len(content) / 1e6:.0f} MB at {spacing} mm, a part holds 20; pack coarser"
+                f"{volume.name}: {size} at {spacing} mm, a part holds 20; pack coarser, or data.exclude it"
             )
         if len(part) + len(content) > PART_BYTES:
-            (folder / _part_name(parts)).write_bytes(part)
+            (partial / _part_name(parts)).write_bytes(part)
             part, parts = bytearray(), parts + 1
         place = {"part": _part_name(parts), "start": len(part), "length": len(content)}
         known = {"name": volume.name, "patient": volume.patient, "extent": volume.extent}
         entries.append({**known, **place, "organ_free": volume.organ_free})
         part += content
-    (folder / _part_name(parts)).write_bytes(part)
-    (folder / INDEX).write_text(json.dumps({"spacing_mm": spacing, "volumes": entries}, indent=1) + "\n")
+    (partial / _part_name(parts)).write_bytes(part)
+    index = {"spacing_mm": spacing, "shown": shown_slices_of(recipes[0].data), "volumes": entries}
+    (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    for recipe in recipes:
+        save_recipe(recipe, partial / f"{recipe.name}.json")
+    partial.rename(folder)
 
 
 def _content(volume: Volume) -> bytes:
@@ -151,7 +186,7 @@ def open_pack(folder: Path) -> Pack:
     for entry in table["volumes"]:
         ranges = tuple((low, high) for low, high in entry["organ_free"])
         entries.append(Entry(**{**entry, "extent": tuple(entry["extent"]), "organ_free": ranges}))
-    return Pack(folder, tuple(table["spacing_mm"]), tuple(entries))
+    return Pack(folder, tuple(table["spacing_mm"]), table["shown"], tuple(entries))
 
 
 def main() -> None:
@@ -162,16 +197,22 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, nargs=3, required=True, metavar=("Z", "Y", "X"), help="mm")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     arguments = parser.parse_args()
-    from training.layout import find_cases  # these need what app needs: SimpleITK, nibabel
-    from training.prepare import load_volumes
+    # these need what app needs: SimpleITK, nibabel
+    from app.errors import VisceraError
+    from training.layout import find_cases
+    from training.prepare import load_volumes, named_cases
 
-    recipes = [load_recipe(path) for path in arguments.recipe]
-    if any(recipe.data != recipes[0].data for recipe in recipes):
-        parser.exit(2, "these recipes differ in [data]; pack them apart\n")
-    spacing = (arguments.spacing[0], arguments.spacing[1], arguments.spacing[2])
-    write_pack(load_volumes(find_cases(arguments.data), spacing, recipes[0]), spacing, arguments.out)
-    for recipe in recipes:
-        save_recipe(recipe, arguments.out / f"{recipe.name}.json")
+    try:
+        recipes = [load_recipe(path) for path in arguments.recipe]
+        if any(recipe.data != recipes[0].data for recipe in recipes):
+            raise ValueError("these recipes differ in [data]; pack them apart")
+        if arguments.out.exists():
+            raise ValueError(f"{arguments.out} is there already")
+        spacing = (arguments.spacing[0], arguments.spacing[1], arguments.spacing[2])
+        cases = named_cases(find_cases(arguments.data), recipes[0].data)
+        write_pack(load_volumes(cases, spacing, recipes[0]), recipes, spacing, arguments.out)
+    except (VisceraError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
     size = sum(path.stat().st_size for path in arguments.out.iterdir())
     print(f"{arguments.out}: {size / 1e6:.1f} MB in {len(list(arguments.out.iterdir()))} files")
 

@@ -11,6 +11,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
+from training.run_files import CURVES, EVALUATIONS, METRICS, SLICES
+
 WINDOW = (-160, 240)  # HU
 COLOURS = "tab20"
 
@@ -18,7 +20,7 @@ COLOURS = "tab20"
 def draw(run: Path) -> None:
     """`curves.png` and, for the latest evaluation, its slices; those of earlier ones are there already."""
     draw_curves(run)
-    for slices in sorted((run / "slices").glob("*.npz")):
+    for slices in sorted((run / SLICES).glob("*.npz")):
         target = slices.with_suffix(".png")
         if not target.exists():
             draw_slices(slices, target)
@@ -27,7 +29,7 @@ def draw(run: Path) -> None:
 def draw_curves(run: Path) -> None:
     """Loss and the fold's Dice over minutes of training, into `curves.png`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
-    for path, axes, column in ((run / "metrics.csv", left, "loss"), (run / "evaluations.csv", right, "mean_dice")):
+    for path, axes, column in ((run / METRICS, left, "loss"), (run / EVALUATIONS, right, "mean_dice")):
         rows = _rows(path)
         for stage in dict.fromkeys(row["stage"] for row in rows):
             chosen = [row for row in rows if row["stage"] == stage]
@@ -40,7 +42,7 @@ def draw_curves(run: Path) -> None:
             axes.legend(title="stage")
     left.set_ylabel("loss")
     right.set_ylabel("mean Dice of the fold")
-    figure.savefig(run / "curves.png", dpi=90)
+    figure.savefig(run / CURVES, dpi=90)
     plt.close(figure)
 
 

@@ -5,7 +5,7 @@ imported until a TOML file is read.
 """
 
 import json
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -23,6 +23,13 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
+def _shares(**values: float) -> None:
+    """Probabilities, and shares of one whole."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must be from 0 to 1, found {value}")
+
+
 @dataclass(frozen=True, slots=True)
 class Intensity:
     """Clip to [low, high] HU, subtract a mean, divide by a deviation; `app.normalise` does the same when it runs."""
@@ -32,17 +39,22 @@ class Intensity:
     mean: float
     deviation: float
 
+    def __post_init__(self) -> None:
+        if not self.low < self.high or not self.deviation > 0:
+            raise ValueError(f"needs low < high and deviation > 0, found {self}")
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
     """Who is trained on.
 
-    fold_patients: kept for choices; left out of every stage that holds the fold out. without_above, without_below:
-    scans whose slices above the highest, or below the lowest, label are never shown. reference_masks: where the labels
-    come from, for the bundle.
+    fold_patients: kept for choices; left out of every stage that holds the fold out. exclude: scans that are never
+    shown. without_above, without_below: scans whose slices above the highest, or below the lowest, label are never
+    shown. reference_masks: where the labels come from, for the bundle. All names must be in the data.
     """
 
     fold_patients: tuple[str, ...]
+    exclude: tuple[str, ...]
     without_above: tuple[str, ...]
     without_below: tuple[str, ...]
     reference_masks: str
@@ -65,6 +77,8 @@ class Network:
         _one_of("kind", self.kind, ("plain-unet", "partial-convolution"))
         if self.kind == "partial-convolution" and self.supervised_levels != 1:
             raise ValueError("a partial-convolution network has one supervised level")
+        if not 1 <= self.supervised_levels <= len(self.channels) or self.stem_stride < 1:
+            raise ValueError("supervised_levels must be from 1 to the number of channels, stem_stride above zero")
 
     @property
     def multiple(self) -> int:
@@ -83,7 +97,7 @@ class Stage:
 
     kind: "patch" draws blocks at the spacing, "scan" whole scans, cut, padded and stitched, of any spacing.
     spacing_mm: of the volumes samples are read from. shape: voxels of a sample. hold_out: whether the fold's patients
-    are left out, and the network is evaluated on them every `evaluate_every` steps.
+    are left out, and the network is evaluated on them every `evaluate_every` steps and at the end of the stage.
     """
 
     name: str
@@ -94,12 +108,18 @@ class Stage:
     steps: int
     learning_rate: float
     hold_out: bool
-    evaluate_every: int
+    evaluate_every: int | None = None
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, ("patch", "scan"))
-        if min(*self.shape, self.batch, self.steps, self.evaluate_every) < 1:
-            raise ValueError("shape, batch, steps and evaluate_every must be above zero")
+        if min(*self.shape, self.batch, self.steps) < 1 or min(*self.spacing_mm, self.learning_rate) <= 0:
+            raise ValueError("shape, batch, steps, spacing_mm and learning_rate must be above zero")
+        if self.hold_out != (self.evaluate_every is not None and self.evaluate_every > 0):
+            raise ValueError("evaluate_every goes with hold_out = true, and only with that")
+
+    def trains_on(self, patient: str, data: Data) -> bool:
+        """Whether a patient's volumes are shown in this stage."""
+        return not (self.hold_out and patient in data.fold_patients)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +140,13 @@ class Sampling:
     padded_share: float
     slab_mm: tuple[float, float]
     body_mm: float
+
+    def __post_init__(self) -> None:
+        _shares(
+            phantom_share_and_organ_free_share=self.phantom_share + self.organ_free_share,
+            organ_share=self.organ_share,
+            slab_share_and_stitched_share_and_padded_share=self.slab_share + self.stitched_share + self.padded_share,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +184,13 @@ class Augmentation:
     noise_probability: float
     noise_hu: float
 
+    def __post_init__(self) -> None:
+        names = [field.name for field in fields(self) if field.name.endswith("_probability")]
+        _shares(**{name: getattr(self, name) for name in names})
+        organs = {*self.removable_organs, *(organ for pair in self.mirror_pairs for organ in pair)}
+        if not organs <= set(range(1, len(self.organ_shift_hu))):
+            raise ValueError("removable_organs and mirror_pairs must name organs of organ_shift_hu")
+
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
@@ -166,6 +200,10 @@ class Optimiser:
     warm_up_steps: int
     gradient_norm: float
     average_decay: float
+
+    def __post_init__(self) -> None:
+        if self.warm_up_steps < 1 or not 0 <= self.average_decay < 1:
+            raise ValueError("warm_up_steps must be above zero, average_decay from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +256,35 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _one_of("role", self.role, ("localiser", "fine"))
-        if not self.stages:
-            raise ValueError("a recipe needs one stage at least")
         if not 0 < self.checkpoint_minutes <= 5:
             raise ValueError(f"checkpoint_minutes must be above 0 and 5 at most, found {self.checkpoint_minutes}")
+        if len(self.loss.class_weights) != len(self.augmentation.organ_shift_hu):
+            raise ValueError("loss.class_weights and augmentation.organ_shift_hu must name the same classes")
+        self._check_role()
+        self._check_stages()
+
+    def _check_role(self) -> None:
+        if self.role == "fine" and (self.network.label_stride != 1 or self.export.window is None):
+            raise ValueError("a fine model has scores as fine as its input (stem_stride 1) and export.window")
+        if self.role == "localiser" and self.export.window is not None:
+            raise ValueError("a localiser sees whole scans and has no export.window")
+        kind = "patch" if self.role == "fine" else "scan"
+        if self.stages and self.stages[-1].kind != kind:
+            raise ValueError(f'the last stage of a {self.role} is of kind "{kind}", what it is used on')
+
+    def _check_stages(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("a recipe needs one stage at least, each of another name")
+        if sorted((stage.hold_out for stage in self.stages), reverse=True) != [s.hold_out for s in self.stages]:
+            raise ValueError("once a stage has trained on the fold's patients, no later one can hold them out")
+        if self.loss.needs_teacher and any(stage.kind == "scan" for stage in self.stages):
+            raise ValueError("a teacher answers for patches, whose spacing is known; stages of scans cannot have one")
+        least = SMALLEST_SIDE * self.network.multiple
         for stage in self.stages:
-            least = SMALLEST_SIDE * self.network.multiple
             if min(stage.shape) < least or any(n % self.network.multiple for n in stage.shape):
                 rule = f"must be multiples of {self.network.multiple}, {least} at least"
                 raise ValueError(f"stage {stage.name}: shape {stage.shape} {rule}")
-        if len(self.loss.class_weights) != len(self.augmentation.organ_shift_hu):
-            raise ValueError("loss.class_weights and augmentation.organ_shift_hu must name the same classes")
 
     @property
     def classes(self) -> int:
@@ -239,11 +295,14 @@ class Recipe:
 def load_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file, or in the JSON file of a pack.
 
-    SetupError names the TOML file and the entry that is unknown, missing or impossible; a JSON file was written from
-    one that had been checked.
+    SetupError names the TOML file and the entry that is unknown, missing or impossible. A JSON file was written from
+    one that had been checked; ValueError names it if it has been changed into something else.
     """
     if path.suffix == ".json":
-        recipe: Recipe = _rebuilt(Recipe, json.loads(path.read_text()))
+        try:
+            recipe: Recipe = _rebuilt(Recipe, json.loads(path.read_text()))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: not a recipe as `save_recipe` writes it: {error}") from error
         return recipe
     from app.schema import parse
     from app.toml_file import read_toml
@@ -261,6 +320,6 @@ def _rebuilt(kind: Any, value: Any) -> Any:
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{name: _rebuilt(hints[name], entry) for name, entry in value.items()})  # type: ignore[operator]
-    if get_origin(kind) is tuple:
+    if get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_rebuilt(get_args(kind)[0], entry) for entry in value)
     return value

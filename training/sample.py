@@ -47,8 +47,7 @@ class Sampler:
         self._organ_free = [index for index, has in enumerate(volumes.has_organ_free) if has]
 
     def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """An augmented image (z, y, x; HU, float32) of the stage's shape and its labels (int64), coarser by the stem's
-        stride."""
+        """An augmented image (z, y, x; HU, float32) of the stage's shape and its labels (uint8) on the scores' grid."""
         sampling = self.recipe.sampling
         kind = rng.random()
         spacing_z = self.stage.spacing_mm[0]
@@ -61,8 +60,9 @@ class Sampler:
             image, labels, spacing_z = self._patch(rng)
         else:
             image, labels, spacing_z = self._scan(rng)
-        image, labels = disturb(image, labels, self.recipe.augmentation, spacing_z, self.recipe.intensity, rng)
-        return image, labels.long()
+        if self.stage.kind == "scan":
+            image = surround(image, self.recipe.augmentation, rng)
+        return disturb(image, labels, self.recipe.augmentation, spacing_z, self.recipe.intensity, rng)
 
     def draw_plain(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The same of an undisturbed volume, for calibration: a whole scan, or a patch."""
@@ -71,8 +71,7 @@ class Sampler:
             view = patch_view(volume, self.stage, self.recipe.sampling.organ_share, rng)
         else:
             view = FieldOfView(np.zeros(3), np.array(volume.extent))
-        image, labels = read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe)
-        return image, labels.long()
+        return read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe)
 
     def _volume(self, rng: np.random.Generator) -> Volume:
         return self.volumes[int(rng.choice(len(self._weights), p=self._weights))]
@@ -212,9 +211,9 @@ def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:
 def read_view(volume: Volume, view: FieldOfView, warp: Warp, shape: Shape, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Image (float32 HU) and labels (uint8) of what a field of view shows, air and background outside.
 
-    As `app.resample` reads a scan: where the sample is coarser than the volume by a whole factor or more, blocks of that
-    many voxels are averaged first; the rest is trilinear, the edge value holding up to the scan's outer face. Labels are
-    nearest neighbours.
+    As `app.resample` reads a scan: where the sample is coarser than the volume by a whole factor or more, blocks of
+    that many voxels are averaged first; the rest is trilinear, the edge value holding up to the scan's outer face.
+    Labels are nearest neighbours.
     """
     points = sample_points(shape, view, warp, volume)
     coarse = _label_shape(shape, recipe)
@@ -239,19 +238,20 @@ def sample_points(shape: Shape, view: FieldOfView, warp: Warp, volume: Volume) -
 
 def read_image(image: Tensor, points: Tensor, block: Shape = (1, 1, 1)) -> Tensor:
     """HU (z, y, x; float32) of an image (z, y, x) at `points`, averaged over blocks of so many voxels before."""
-    values, scale = _averaged(image.float(), block)
-    inside = (points[0].abs() <= 1).all(-1)
-    moved = (points + 1) * scale.flip(0) - 1
-    read = F.grid_sample(values[None, None], moved, "bilinear", "border", align_corners=False)[0, 0]
-    return torch.where(inside, read, AIR)
+    inside = points[0].abs().amax(-1) <= 1
+    values = image.float()
+    if block != (1, 1, 1):
+        values, points = _averaged(values, points, block)
+    read = F.grid_sample(values[None, None], points, "bilinear", "border", align_corners=False)[0, 0]
+    return read.masked_fill_(~inside, AIR)
 
 
-def _averaged(image: Tensor, block: Shape) -> tuple[Tensor, Tensor]:
-    """Means of blocks, the last of each axis filled up with the edge value; and the share of the result the image is."""
+def _averaged(image: Tensor, points: Tensor, block: Shape) -> tuple[Tensor, Tensor]:
+    """Means of blocks, the last of each axis filled up with the edge value, and `points` where they lie in those."""
     missing = [-n % size for n, size in zip(image.shape, block, strict=True)]
     filled = F.pad(image[None, None], (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
-    scale = torch.tensor([n / (n + more) for n, more in zip(image.shape, missing, strict=True)])
-    return F.avg_pool3d(filled, block)[0, 0] if block != (1, 1, 1) else image, scale
+    share = torch.tensor([n / (n + more) for n, more in zip(image.shape, missing, strict=True)])
+    return F.avg_pool3d(filled, block)[0, 0], (points + 1) * share.flip(0) - 1
 
 
 def read_labels(labels: Tensor, points: Tensor) -> Tensor:
@@ -261,6 +261,24 @@ def read_labels(labels: Tensor, points: Tensor) -> Tensor:
     inside = ((index >= 0) & (index < size)).all(-1)
     x, y, z = index.clamp_(min=0).minimum(size - 1).unbind(-1)
     return labels[z, y, x] * inside
+
+
+def surround(image: Tensor, choice: Augmentation, rng: np.random.Generator) -> Tensor:
+    """A couch and arms in the air around a body. Of whole scans only: at the edge of a patch is no body's surface."""
+    if rng.random() < choice.couch_probability:
+        image = augment.add_couch(
+            image,
+            gap=int(rng.integers(0, 5)),
+            bend=float(rng.uniform(0, 0.25) * image.shape[1]),
+            shell=float(rng.uniform(-300, 200)),
+            thickness=int(rng.integers(2, 2 + max(2, image.shape[1] // 12))),
+        )
+    if rng.random() < choice.arms_probability:
+        for side in (-1, 1):
+            centre = (float(rng.uniform(-0.5, 0.5)), side * float(rng.uniform(0.8, 1.0)))
+            radius = (float(rng.uniform(0.1, 0.2)), float(rng.uniform(0.1, 0.2)))
+            image = augment.add_arm(image, centre, radius, float(rng.uniform(20, 80)))
+    return image
 
 
 def disturb(
@@ -291,19 +309,6 @@ def disturb(
     if happens(choice.gamma_probability):
         gamma = float(np.exp(rng.normal(0, choice.gamma)))
         image = augment.change_gamma(image, intensity.low, intensity.high, gamma)
-    if happens(choice.couch_probability):
-        image = augment.add_couch(
-            image,
-            gap=int(rng.integers(0, 5)),
-            bend=float(rng.uniform(0, 0.25) * image.shape[1]),
-            shell=float(rng.uniform(-300, 200)),
-            thickness=int(rng.integers(2, 2 + max(2, image.shape[1] // 12))),
-        )
-    if happens(choice.arms_probability):
-        for side in (-1, 1):
-            centre = (float(rng.uniform(-0.5, 0.5)), side * float(rng.uniform(0.8, 1.0)))
-            radius = (float(rng.uniform(0.1, 0.2)), float(rng.uniform(0.1, 0.2)))
-            image = augment.add_arm(image, centre, radius, float(rng.uniform(20, 80)))
     if happens(choice.cut_ends_probability):
         image, labels = _cut_one_side(image, labels, 0, rng.uniform(0.05, 0.5), rng)
     if happens(choice.cut_sides_probability):

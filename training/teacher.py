@@ -1,7 +1,9 @@
 """Teacher: another network's class probabilities on the same augmented scan. Tensors (batch, z, y, x), HU, mm.
 
-A teacher is a folder of `teacher.pt` (TorchScript, so that torch alone runs it) and `teacher.json` (what it must be
-shown). `python -m training.teacher MODEL.onnx OUT --spacing Z Y X --clip LOW HIGH --mean M --deviation D` writes one.
+Its classes are those of the labels, in their order. A teacher is a folder of `teacher.pt` (TorchScript, so that torch
+alone runs it) and `teacher.json` (what it must be shown), written from an ONNX network by
+
+    python -m training.teacher MODEL.onnx OUT --spacing Z Y X --clip LOW HIGH --mean M --deviation D
 """
 
 import argparse
@@ -97,35 +99,19 @@ class OnnxUNet(nn.Module):
         return scores
 
 
-def _convolution(inputs: list[Tensor], attributes: dict[str, Any]) -> Tensor:
-    padding = attributes["pads"][:3]
+def _convolution(inputs: list[Tensor], attributes: dict[str, Any], run: Callable[..., Tensor]) -> Tensor:
     volume, weight, *bias = inputs
-    return F.conv3d(
-        volume,
-        weight,
-        bias[0] if bias else None,
-        stride=attributes["strides"],
-        padding=padding,
-        groups=attributes["group"],
-    )
+    pads, dilations = attributes["pads"], attributes["dilations"]
+    if pads[:3] != pads[3:] or set(dilations) != {1} or set(attributes) - CONVOLUTION:
+        raise ValueError(f"a convolution with {attributes} is not known; pads alike on both sides, no dilation")
+    stride, groups = attributes["strides"], attributes["group"]
+    return run(volume, weight, bias[0] if bias else None, stride=stride, padding=pads[:3], groups=groups)
 
 
-def _transposed_convolution(inputs: list[Tensor], attributes: dict[str, Any]) -> Tensor:
-    padding = attributes["pads"][:3]
-    volume, weight, *bias = inputs
-    return F.conv_transpose3d(
-        volume,
-        weight,
-        bias[0] if bias else None,
-        stride=attributes["strides"],
-        padding=padding,
-        groups=attributes["group"],
-    )
-
-
+CONVOLUTION = {"kernel_shape", "pads", "strides", "dilations", "group"}  # attributes that are understood
 OPERATORS: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
-    "Conv": _convolution,
-    "ConvTranspose": _transposed_convolution,
+    "Conv": lambda inputs, attributes: _convolution(inputs, attributes, F.conv3d),
+    "ConvTranspose": lambda inputs, attributes: _convolution(inputs, attributes, F.conv_transpose3d),
     "InstanceNormalization": lambda inputs, attributes: F.instance_norm(
         inputs[0], weight=inputs[1], bias=inputs[2], eps=attributes["epsilon"]
     ),

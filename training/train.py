@@ -9,6 +9,7 @@ import argparse
 import csv
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,19 +25,19 @@ from training.evaluate import Evaluation, evaluate, normalised
 from training.losses import Targets, segmentation_loss
 from training.networks import build_network
 from training.recipe import Recipe, Stage, load_recipe
+from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, METRICS, PAST, SLICES, read_past
 from training.sample import Sampler
 from training.teacher import Teacher
 from training.volumes import Volumes
 
 LOG_EVERY = 20
 PREFETCHED = 4
-METRICS, EVALUATIONS = "metrics.csv", "evaluations.csv"
 
 LoadVolumes = Callable[[Recipe, Stage, bool], Volumes]  # ..., of the fold's patients or of those to train on
 
 
 class Steps(Dataset[tuple[Tensor, Tensor]]):
-    """Batches of a stage by step: images (batch, 1, z, y, x; float32 HU) and labels (batch, z, y, x; int64)."""
+    """Batches of a stage by step: images (batch, 1, z, y, x; float32 HU) and labels (batch, z, y, x; uint8)."""
 
     def __init__(self, volumes: Volumes, recipe: Recipe, number: int) -> None:
         self._sampler = Sampler(volumes, recipe, recipe.stages[number])
@@ -71,18 +72,21 @@ def learning_rate(step: int, stage: Stage, warm_up: int) -> float:
 class Run:
     """A training run on disk: network, averaged network, optimiser, and where it stands."""
 
-    def __init__(self, recipe: Recipe, out: Path, device: torch.device, teacher: Teacher | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, device: torch.device, teacher: Teacher | None = None, *, compiled: bool = False
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.device, self.teacher = recipe, out, device, teacher
         self.network = build_network(recipe.network, recipe.classes).to(device)
         self.averaged = AveragedModel(self.network, avg_fn=self._average)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.optimiser.weight_decay)
-        # compiled where it pays: on two CPU cores it gains nothing and costs 25 s
-        self._levels = torch.compile(self.network.levels) if device.type == "cuda" else self.network.levels
+        self._levels = torch.compile(self.network.levels) if compiled else self.network.levels
         self.stage = self.step = 0
         self.seconds = 0.0
         self.started_from = ""
-        self.skipped = 0  # steps since the last row of the metrics
+        self.history: list[dict[str, Any]] = []  # see training.run_files
+        self.losses: list[float] = []  # since the last row of the metrics
+        self.skipped = 0  # likewise
         out.mkdir(parents=True, exist_ok=True)
 
     def _average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
@@ -90,25 +94,33 @@ class Run:
         return averaged + (1 - decay) * (current - averaged)
 
     def resume(self) -> None:
-        """Goes on from the checkpoint, if there is one. A run that has ended goes on when its recipe gets a stage."""
-        path = self.out / "checkpoint.pt"
+        """Goes on from the checkpoint, if there is one. A run that has ended goes on when its recipe gets a stage.
+
+        ValueError where there are weights without a checkpoint: going on would write over them.
+        """
+        path = self.out / CHECKPOINT
         if not path.exists():
+            if (self.out / AVERAGED).exists():
+                raise ValueError(f"{self.out} has weights and no checkpoint; begin another run with --start-from them")
             return
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
-        self.started_from = state["started_from"]
+        for name in (*PAST, "losses", "skipped"):
+            setattr(self, name, state[name])
         for name in (METRICS, EVALUATIONS):
             _forget_after(self.out / name, self._reached)
 
     def start_from(self, weights: Path) -> None:
         """Begins with another run's averaged weights, of a network of the same channels (its strides may differ)."""
+        if (self.out / CHECKPOINT).exists():
+            raise ValueError(f"{self.out} has begun already; --start-from is for a run that begins")
         state = torch.load(weights, map_location=self.device, weights_only=True)
-        self.network.load_state_dict({name: value.float() for name, value in state.items()})
+        self.network.load_state_dict(state)
         self.averaged.module.load_state_dict(self.network.state_dict())
         self.started_from = f"{weights.parent.name}/{weights.name}"
+        self.history = read_past(weights.parent)["history"]
 
     def save(self) -> None:
         """Both files are written beside their targets and renamed, so that a kill never leaves half of one."""
@@ -116,12 +128,9 @@ class Run:
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "stage": self.stage,
-            "step": self.step,
-            "seconds": self.seconds,
-            "started_from": self.started_from,
+            **{name: getattr(self, name) for name in (*PAST, "losses", "skipped")},
         }
-        for name, content in (("checkpoint.pt", state), ("averaged.pt", self.averaged.module.state_dict())):
+        for name, content in ((AVERAGED, self.averaged.module.state_dict()), (CHECKPOINT, state)):
             partial = self.out / f"{name}.partial"
             torch.save(content, partial)
             os.replace(partial, self.out / name)
@@ -139,38 +148,46 @@ class Run:
 
     def _train_stage(self, load: LoadVolumes, workers: int) -> None:
         stage = self.recipe.stages[self.stage]
-        if self.step == 0 and self.stage > 0:  # the next stage begins where the average stands, and averages anew
-            self.network.load_state_dict(self.averaged.module.state_dict())
-            self.averaged.n_averaged.zero_()
-        volumes = load(self.recipe, stage, False)
         fold = load(self.recipe, stage, True) if stage.hold_out else None
-        losses: list[float] = []
+        volumes = load(self.recipe, stage, False)
+        if self.step == 0:
+            self._begin(stage, volumes)
         saved = started = time.monotonic()
         first, before = self.step, self.seconds
         for images, labels in batches(volumes, self.recipe, self.stage, self.step, workers):
             rate = learning_rate(self.step, stage, self.recipe.optimiser.warm_up_steps)
-            loss = self._one_step(images.to(self.device), labels.to(self.device), rate)
-            losses += [loss] if math.isfinite(loss) else []
+            self._one_step(images.to(self.device), labels.to(self.device), rate)
             self.step += 1
+            self.history[-1]["steps"] = self.step
             now = time.monotonic()
             self.seconds = before + now - started
             if self.step % LOG_EVERY == 0:
                 pace = (now - started) / (self.step - first)
-                self._log_metrics(stage, float(np.mean(losses or [math.nan])), rate, pace * (stage.steps - self.step))
-                losses.clear()
-            if fold is not None and (self.step % stage.evaluate_every == 0 or self.step == stage.steps):
-                self._evaluate(fold, stage)
-            if now - saved > 60 * self.recipe.checkpoint_minutes:
+                self._log_metrics(stage, rate, pace * (stage.steps - self.step))
+            due = fold is not None and self._is_evaluated(stage)
+            if due or now - saved > 60 * self.recipe.checkpoint_minutes:
                 self.save()
                 saved = now
+            if fold is not None and due:
+                self._evaluate(fold, stage)
 
-    def _one_step(self, images: Tensor, labels: Tensor, rate: float) -> float:
+    def _begin(self, stage: Stage, volumes: Volumes) -> None:
+        """A stage begins where the average stands, and averages anew."""
+        if self.stage > 0:
+            self.network.load_state_dict(self.averaged.module.state_dict())
+            self.averaged.n_averaged.zero_()
+        shown = {"scans": list(volumes.names), "patients": sorted(set(volumes.patients))}
+        self.history.append({"run": self.out.name, "name": stage.name, "steps": 0, **shown})
+
+    def _is_evaluated(self, stage: Stage) -> bool:
+        return self.step == stage.steps or (stage.evaluate_every is not None and self.step % stage.evaluate_every == 0)
+
+    def _one_step(self, images: Tensor, labels: Tensor, rate: float) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        torch.manual_seed(
-            hash((self.recipe.seed, *self._reached))
-        )  # of what the network itself draws, after a resume too
-        targets = Targets(labels, self._soft_targets(images, labels))
+        # what the network itself draws is the same after a resume
+        torch.manual_seed(self.recipe.seed + 1_000_003 * self.stage + self.step)
+        targets = Targets(labels.long(), self._soft_targets(images, labels))
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16):
             levels = self._levels(normalised(images, self.recipe.intensity))
@@ -180,10 +197,10 @@ class Run:
         if not torch.isfinite(norm):  # one such step would end the run; that it was left out is said and counted
             self.skipped += 1
             print(f"step {self.step}: the gradient is not finite, step left out", flush=True)
-            return float("nan")
+            return
         self.optimiser.step()
         self.averaged.update_parameters(self.network)
-        return float(loss.detach())
+        self.losses.append(float(loss.detach()))
 
     def _soft_targets(self, images: Tensor, labels: Tensor) -> Tensor | None:
         if self.teacher is None or not self.recipe.loss.needs_teacher:
@@ -192,7 +209,7 @@ class Run:
         return self.teacher.probabilities(images, spacing, labels.shape[1:])
 
     def _evaluate(self, fold: Volumes, stage: Stage) -> None:
-        folder = self.out / "slices"
+        folder = self.out / SLICES
         folder.mkdir(exist_ok=True)
         picture = folder / f"{self.stage}-{stage.name}-{self.step:06}.npz"
         result = evaluate(self.averaged.module, fold, self.recipe, stage, self.device, picture)
@@ -203,18 +220,24 @@ class Run:
             return
         draw(self.out)
 
-    def _log_metrics(self, stage: Stage, loss: float, rate: float, left: float) -> None:
+    def _log_metrics(self, stage: Stage, rate: float, left: float) -> None:
+        loss = float(np.mean(self.losses)) if self.losses else math.nan
         row = [*self._reached, stage.name, round(self.seconds), f"{rate:.3g}", f"{loss:.4f}", self.skipped]
         _append(self.out / METRICS, ["stage", "step", "name", "seconds", "learning_rate", "loss", "skipped"], row)
-        self.skipped = 0
         print(f"{stage.name}: step {self.step}/{stage.steps}, loss {loss:.3f}, {left / 60:.0f} min left", flush=True)
+        self.losses, self.skipped = [], 0
 
     def _log_evaluation(self, stage: Stage, result: Evaluation) -> None:
         organs = range(1, self.recipe.classes)
         values = [f"{result.dice[organ]:.4f}" if organ in result.dice else "" for organ in organs]
-        row = [*self._reached, stage.name, round(self.seconds), f"{result.mean:.4f}", *values]
-        _append(self.out / EVALUATIONS, ["stage", "step", "name", "seconds", "mean_dice", *map(str, organs)], row)
-        print(f"{stage.name}: step {self.step}/{stage.steps}, fold's mean Dice {result.mean:.3f}", flush=True)
+        row = [*self._reached, stage.name, round(self.seconds), f"{result.mean:.4f}", result.false_alarms, *values]
+        header = ["stage", "step", "name", "seconds", "mean_dice", "false_alarms", *map(str, organs)]
+        _append(self.out / EVALUATIONS, header, row)
+        print(
+            f"{stage.name}: step {self.step}/{stage.steps}, fold's mean Dice {result.mean:.3f}, "
+            f"{result.false_alarms} organs seen that are not there",
+            flush=True,
+        )
 
 
 def _append(path: Path, header: list[str], row: list[Any]) -> None:
@@ -232,9 +255,11 @@ def _forget_after(path: Path, reached: tuple[int, int]) -> None:
         return
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
-    with path.open("w", newline="") as file:
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
         kept = [row for row in rows if (int(row[0]), int(row[1])) <= reached]
         csv.writer(file).writerows([header, *kept])
+    os.replace(partial, path)
 
 
 def volumes_of(data: Path) -> LoadVolumes:
@@ -242,8 +267,7 @@ def volumes_of(data: Path) -> LoadVolumes:
     from training.pack import is_pack, open_pack
 
     if is_pack(data):
-        pack = open_pack(data)
-        return pack.volumes
+        return open_pack(data).volumes
     from training.prepare import Prepared  # needs what app needs: SimpleITK, nibabel
 
     return Prepared(data).volumes
@@ -258,21 +282,48 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="averaged.pt of another run, for a run that begins")
     parser.add_argument("--teacher", type=Path, help="folder that training.teacher wrote, if the recipe wants one")
     parser.add_argument("--workers", type=int, help="processes that draw samples (default: 1; all cores beside a GPU)")
+    parser.add_argument("--threads", type=int, help="of the network on a CPU (default: the recipe's)")
+    parser.add_argument("--no-compile", action="store_true", help="on a GPU, where there is no C compiler")
     arguments = parser.parse_args()
+    try:
+        run, load = _set_up(arguments)
+    except Exception as error:
+        if not isinstance(error, (OSError, ValueError, *_refusals())):
+            raise
+        parser.exit(2, f"{error}\n")
+    workers = arguments.workers
+    if workers is None:
+        workers = 1 if run.device.type == "cpu" else max(1, (os.cpu_count() or 2) - 1)
+    try:
+        run.train(load, workers)
+    except Exception as error:  # a scan that cannot be read, a recipe that does not fit the data
+        if not isinstance(error, _refusals()):
+            raise
+        parser.exit(2, f"{error}\n")
+
+
+def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
+    """The run, resumed if it has begun, and where its volumes come from."""
     recipe = load_recipe(arguments.recipe)
     if recipe.loss.needs_teacher and not arguments.teacher:
-        parser.exit(2, f"{arguments.recipe}: field loss asks for a teacher; name it with --teacher\n")
+        raise ValueError(f"{arguments.recipe}: field loss asks for a teacher; name it with --teacher")
+    load = volumes_of(arguments.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(recipe.threads)
+    torch.set_num_threads(arguments.threads or recipe.threads)
     teacher = Teacher(arguments.teacher, device) if recipe.loss.needs_teacher else None
-    run = Run(recipe, arguments.out, device, teacher)
+    # compiled where it pays: on two CPU cores it gains nothing and costs 25 s
+    compiled = device.type == "cuda" and not arguments.no_compile
+    run = Run(recipe, arguments.out, device, teacher, compiled=compiled)
     if arguments.start_from:
         run.start_from(arguments.start_from)
     run.resume()
-    workers = arguments.workers
-    if workers is None:
-        workers = 1 if device.type == "cpu" else max(1, (os.cpu_count() or 2) - 1)
-    run.train(volumes_of(arguments.data), workers)
+    return run, load
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What `app` raises for a user's mistake, if it is in use: where a pack is trained on it is not even imported."""
+    errors = sys.modules.get("app.errors")
+    return () if errors is None else (errors.VisceraError,)
 
 
 if __name__ == "__main__":

@@ -72,3 +72,12 @@ def test_a_small_part_wholly_inside_changes_nothing():
     labels[3, 3, 5] = 2
     labels[7, 7, 7] = 3  # and one wholly outside
     assert box(labels, min_component_ml=20.0, margin_mm=45.0) == Box((0, 0, 0), (13, 63, 125))
+
+
+def test_a_face_inside_a_coarse_voxel_cuts_its_part_too():
+    labels = coarse()
+    labels[2:4, 2:4, 2:4] = 1  # 40..80 mm
+    labels[3, 3, 4] = 0
+    labels[3, 3, 5] = 2  # 100..120 mm along x
+    # 30 mm more: 10..110 along x, through the middle of the part's only voxel: 10..150
+    assert box(labels, min_component_ml=20.0, margin_mm=30.0) == Box((1, 5, 10), (11, 55, 150))

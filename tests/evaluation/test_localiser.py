@@ -68,8 +68,8 @@ def test_stitching_end_to_end_with_the_narrower_amid_air():
     assert (body.labels[:32] == case().labels).all()
     assert (body.labels[32:64, 4:12] == narrow.labels).all()
     assert (body.voxels[32:64, :4] == -1024).all()
-    with pytest.raises(ValueError, match="different spacings"):
-        stitched([case(), case(spacing=(5.0, 5.0, 5.0))], 700.0)
+    other = stitched([case(), case(spacing=(5.0, 5.0, 5.0)), narrow], 640.0)  # the second has another spacing
+    assert (other.labels[32:64, 4:12] == narrow.labels).all()
 
 
 def test_a_perfect_localiser_and_one_that_sees_nothing():
@@ -82,6 +82,8 @@ def test_a_perfect_localiser_and_one_that_sees_nothing():
     blind = localiser.measure(one, [other], known(nothing))
     assert (blind.recall, blind.box_ratio, blind.dice["liver"]) == (1, pytest.approx(8), 0)
     assert blind.slabs_without_box == blind.slabs
+    assert blind.without_box == ("scan", "padded", "stitched")
+    assert "a: nothing found in it scan, padded, stitched" in localiser.table([blind])
 
 
 def test_a_localiser_that_cuts_is_seen():

@@ -48,7 +48,6 @@ batch = 2
 steps = 6
 learning_rate = 1e-3
 hold_out = false
-evaluate_every = 6
 """
 
 

@@ -14,6 +14,7 @@ from training.train import Run  # noqa: E402
 def run(tmp_path):
     run = Run(load_recipe(write_recipe(tmp_path)), tmp_path / "run", torch.device("cpu"))
     run.stage, run.step, run.seconds = 1, 3, 60.0
+    run.history = [{"run": "run", "name": "coarse", "steps": 20, "scans": ["a"], "patients": ["A"]}]
     run.save()
     (run.out / "metrics.csv").write_text("stage\n")
     (run.out / "slices").mkdir()
@@ -44,6 +45,10 @@ def test_weights_travel_as_float16_in_small_parts(run, tmp_path, monkeypatch, ca
     fresh = Run(run.recipe, tmp_path / "fresh", torch.device("cpu"))
     fresh.start_from(tmp_path / "home" / "averaged.pt")
     assert fresh.started_from == "home/averaged.pt"
+    assert fresh.history == run.history
+    without = Run(run.recipe, tmp_path / "home", torch.device("cpu"))
+    with pytest.raises(ValueError, match="has weights and no checkpoint"):
+        without.resume()
 
 
 def test_with_the_optimiser_the_run_goes_on(run, tmp_path, monkeypatch):
@@ -59,6 +64,6 @@ def test_with_the_optimiser_the_run_goes_on(run, tmp_path, monkeypatch):
 def test_a_part_that_was_lost_is_noticed(run, tmp_path, monkeypatch):
     monkeypatch.setattr(carry, "PART_BYTES", 5000)
     carry.away(run.out, tmp_path / "away", optimiser=False)
-    (tmp_path / "away" / "averaged.pt.001").unlink()
-    with pytest.raises(ValueError, match=r"parts of averaged\.pt are missing"):
+    sorted((tmp_path / "away").glob("averaged.pt.*"))[-1].unlink()
+    with pytest.raises(ValueError, match=r"averaged\.pt is not whole"):
         carry.home(tmp_path / "away", tmp_path / "home")

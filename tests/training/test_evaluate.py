@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def body(name="v", patient="p"):
-    image = np.full((20, 16, 18), -1024, np.int16)
+    image = np.zeros((20, 16, 18), np.int16)
     image[4:12, 4:12, 4:12] = 100
     labels = (image > 0).astype(np.uint8)
     return make_volume(name, patient, image, labels, (80.0, 64.0, 72.0), 14, np.random.default_rng(0))
@@ -48,9 +48,11 @@ def test_dice_by_hand():
 
 
 def test_patients_count_alike_however_many_volumes_they_have():
-    result = summarise({"A": [{1: 0.2}, {1: 0.4}], "B": [{1: 0.9, 2: 0.5}]}, 3)
+    result = summarise({"A": [{1: 0.2}, {1: 0.4}], "B": [{1: 0.9, 2: 0.5}], "C": [{}]}, 4, 3)
     assert result.mean == pytest.approx((0.3 + 0.7) / 2)
     assert result.dice == pytest.approx({1: 0.6, 2: 0.5})
+    assert result.false_alarms == 4
+    assert np.isnan(summarise({"A": [{}]}, 0, 3).mean)
 
 
 def test_a_patch_stage_sees_the_volume_at_its_spacing_amid_air():

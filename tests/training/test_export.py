@@ -26,6 +26,10 @@ def exported(tmp_path, monkeypatch, run, text=TINY):
 def stopped_run(tmp_path, stage, step, text=TINY):
     run = Run(load_recipe(write_recipe(tmp_path, text)), tmp_path / "run", torch.device("cpu"))
     run.stage, run.step = stage, step
+    run.history = [
+        {"run": "run", "name": "coarse", "steps": 20, "scans": ["a1", "a2"], "patients": ["A"]},
+        {"run": "run", "name": "fine", "steps": 2, "scans": ["a1", "a2", "b"], "patients": ["A", "B"]},
+    ][: stage + 1]
     run.save()
     return run.out
 
@@ -33,7 +37,7 @@ def stopped_run(tmp_path, stage, step, text=TINY):
 def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path, monkeypatch):
     write_data(tmp_path / "data")
     bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 0, 3)), "fine")
-    assert bundle.training["steps"] == {"coarse": 3}
+    assert bundle.training["stages"] == [{"run": "run", "name": "coarse", "steps": 20}]
     assert bundle.training["scans"] == ["a1", "a2"]  # the first stage leaves the fold out
     assert bundle.training["patients"] == 1
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
@@ -47,7 +51,7 @@ def test_a_run_that_was_carried_home_without_its_optimiser(tmp_path, monkeypatch
     carry.away(stopped_run(tmp_path, 1, 2), tmp_path / "away", optimiser=False)
     carry.home(tmp_path / "away", tmp_path / "home")
     bundle = load_bundle(exported(tmp_path, monkeypatch, tmp_path / "home"), "fine")
-    assert bundle.training["steps"] == {"coarse": 20, "fine": 2}
+    assert [stage["name"] for stage in bundle.training["stages"]] == ["coarse", "fine"]
     assert bundle.training["scans"] == ["a1", "a2", "b"]
 
 
@@ -55,6 +59,6 @@ def test_a_localiser(tmp_path, monkeypatch):
     write_data(tmp_path / "data")
     text = TINY.replace('role = "fine"', 'role = "localiser"').replace('kind = "patch"', 'kind = "scan"')
     text = text[: text.index("[export.window]")] + text[text.index("[[stages]]") :]
-    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 2, 0, text), text), "localiser")
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 6, text), text), "localiser")
     assert bundle.shape == (16, 16, 24)
     assert set(bundle.files) == {"openvino-float32", "openvino-int8"}

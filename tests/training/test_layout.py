@@ -51,7 +51,8 @@ def test_labels_under_other_spellings_or_names_but_the_same_ids(tmp_path):
     ("changes", "message"),
     [
         ({"labels": {**LABELS, "liver": 2, "right_kidney": 1}}, "labels must have the ids"),
-        ({"labels": {"background": 0, "liver": 1}}, "labels must be 0 to 13"),
+        ({"labels": {"background": 0, "liver": 1}}, "labels must have the ids"),
+        ({"labels": {"background": 0, "spleen": 1, **{f"organ {number}": number for number in range(2, 14)}}}, "ids"),
         ({"labels": [1, 2]}, "not a dataset.json of nnU-Net"),
         ({"channel_names": {"0": "CT", "1": "PET"}}, "one channel"),
         ({"file_ending": ".mha"}, "found 1 in .mha"),
@@ -60,6 +61,13 @@ def test_labels_under_other_spellings_or_names_but_the_same_ids(tmp_path):
 def test_a_data_set_of_something_else(tmp_path, changes, message):
     nnunet(tmp_path, **changes)
     with pytest.raises(SetupError, match=message):
+        find_cases(tmp_path)
+
+
+def test_a_table_without_its_columns(tmp_path):
+    touch(tmp_path / "a_0000.nii.gz")
+    (tmp_path / "volumes.tsv").write_text("name,patient\na,A\n")
+    with pytest.raises(SetupError, match=r"volumes\.tsv: column name, patient is missing"):
         find_cases(tmp_path)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from training.losses import Targets, cross_entropy, segmentation_loss, soft_dice  # noqa: E402
+from training.losses import Targets, cross_entropy, downsampled, segmentation_loss, soft_dice  # noqa: E402
 from training.recipe import Loss  # noqa: E402
 
 PLAIN = Loss((1.0,) * 14, 0.1, 0.0, 1.0, 1.0)
@@ -17,7 +17,7 @@ def test_soft_dice_of_present_and_absent_organs():
 
 
 def test_a_right_answer_costs_nothing_and_a_wrong_one_much():
-    labels = torch.randint(0, 14, (1, 4, 4, 4))
+    labels = torch.arange(64).reshape(1, 4, 4, 4) % 14
     right = 50 * torch.nn.functional.one_hot(labels, 14).movedim(-1, 1).float()
     assert segmentation_loss([right], Targets(labels), PLAIN).item() == pytest.approx(0, abs=1e-4)
     assert segmentation_loss([-right], Targets(labels), PLAIN).item() > 10
@@ -66,3 +66,9 @@ def test_targets_are_halved_level_by_level():
     half = Targets(labels, teacher).downsampled(1)
     assert half.labels.tolist() == [[[[1, 3]]]]
     assert half.teacher[0, 0].flatten().tolist() == [0.5, 0.5]
+
+
+def test_downsampled_labels():
+    labels = torch.arange(4).reshape(1, 1, 1, 4).expand(1, 2, 2, 4)
+    assert downsampled(labels, 1).tolist() == [[[[1, 3]]]]
+    assert downsampled(labels, 0) is labels

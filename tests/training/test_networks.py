@@ -9,7 +9,6 @@ from training.networks import (  # noqa: E402
     PartialConvolutionNet,
     PlainUNet,
     build_network,
-    downsampled,
 )
 from training.recipe import load_recipe  # noqa: E402
 
@@ -41,14 +40,16 @@ def test_a_partial_convolution_leaves_the_other_channels_alone():
 
 
 def test_drop_path_leaves_out_whole_branches_in_training_only():
-    block = PartialConvolutionBlock(4, 0.5)
+    torch.manual_seed(0)
+    block = PartialConvolutionBlock(4, 0.25)
     features = torch.randn(64, 4, 3, 3, 3)
     block.eval()
     branch = block(features) - features
     block.train()
-    dropped = (block(features) == features).flatten(1).all(1)
-    assert 10 < int(dropped.sum()) < 54
-    torch.testing.assert_close(block(features).mean(0), (features + branch).mean(0), atol=0.6, rtol=0)
+    trained = block(features) - features
+    dropped = (trained == 0).flatten(1).all(1)
+    assert 4 < int(dropped.sum()) < 30  # a quarter of 64 is 16
+    torch.testing.assert_close(trained[~dropped], branch[~dropped] / 0.75)  # so that the mean stays
 
 
 def test_the_network_of_paper_001():
@@ -57,9 +58,3 @@ def test_the_network_of_paper_001():
     assert isinstance(network, PartialConvolutionNet)
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_367_618 + 12 * 65
     assert tuple(network(torch.zeros(1, 1, 64, 32, 96)).shape) == (1, 14, 32, 16, 48)
-
-
-def test_downsampled_labels():
-    labels = torch.arange(4).reshape(1, 1, 1, 4).expand(1, 2, 2, 4)
-    assert downsampled(labels, 1).tolist() == [[[[1, 3]]]]
-    assert downsampled(labels, 0) is labels

@@ -5,12 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
+from app.errors import SetupError  # noqa: E402
 from app.grid import Grid, grid_at_spacing  # noqa: E402
 from app.resample import resample  # noqa: E402
-from tests.files import body_phantom, save_nifti  # noqa: E402
+from tests.files import body_phantom, lps_affine, save_nifti  # noqa: E402
 from tests.training.phantoms import write_data, write_recipe  # noqa: E402
 from training.layout import find_cases  # noqa: E402
-from training.prepare import Prepared, load_volumes, nearest, shown_slices  # noqa: E402
+from training.prepare import OnDemand, Prepared, load_volumes, nearest, shown_slices  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
 
 
@@ -68,13 +69,38 @@ def test_the_fold_is_held_out_whole_and_only_where_the_stage_says_so(data, recip
     assert prepared.volumes(recipe, last, False).names == ["a1", "a2", "b"]
 
 
-def test_a_fold_of_nobody_is_refused(data, recipe):
-    recipe = replace(recipe, data=replace(recipe.data, fold_patients=("X",)))
-    with pytest.raises(ValueError, match=r"no patient of the fold \(X\) among the 3 cases"):
+@pytest.mark.parametrize("field", ["fold_patients", "exclude", "without_above", "without_below"])
+def test_a_misspelt_name_in_the_recipe_is_refused(data, recipe, field):
+    recipe = replace(recipe, data=replace(recipe.data, **{field: ("X",)}))
+    with pytest.raises(SetupError, match=rf"data\.{field} of the recipe names X, not in these 3 cases"):
+        Prepared(data).volumes(recipe, recipe.stages[0], False)
+
+
+def test_excluded_scans_are_never_shown(data, recipe):
+    recipe = replace(recipe, data=replace(recipe.data, exclude=("a2",)))
+    assert Prepared(data).volumes(recipe, recipe.stages[-1], False).names == ["a1", "b"]
+    recipe = replace(recipe, data=replace(recipe.data, exclude=("b",)))
+    with pytest.raises(SetupError, match="stage coarse: none of the 2 cases is of the fold"):
         Prepared(data).volumes(recipe, recipe.stages[0], True)
 
 
-def test_scan_and_label_of_different_grids_are_refused(data, recipe):
-    save_nifti(data / "b.nii.gz", np.zeros((3, 3, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"b: scan .* one grid"):
+def test_volumes_on_demand_are_the_same(data, recipe):
+    stage = recipe.stages[0]
+    there, then = Prepared(data).volumes(recipe, stage, False), OnDemand(data, recipe, stage)
+    assert (then.names, then.patients) == (there.names, there.patients)
+    assert torch.equal(then[1].image, there[1].image)
+
+
+@pytest.mark.parametrize(
+    ("labels", "spacing", "message"),
+    [
+        (np.zeros((3, 3, 3), np.uint8), (4, 4, 4), "b: shape of the label"),
+        (np.zeros((30, 28, 26), np.uint8), (4, 4, 5), "b: spacing of the label"),
+        (np.full((30, 28, 26), 14, np.uint8), (4, 4, 4), "b: unknown labels 14"),
+        (np.full((30, 28, 26), 2.9999, np.float32), (4, 4, 4), "b: unknown labels 2.9999"),
+    ],
+)
+def test_a_label_that_does_not_fit_is_refused(data, recipe, labels, spacing, message):
+    save_nifti(data / "b.nii.gz", labels, lps_affine(spacing))
+    with pytest.raises(SetupError, match=message):
         list(load_volumes(find_cases(data), (4.0, 4.0, 4.0), recipe))

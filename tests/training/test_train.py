@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
@@ -16,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
 from training import train  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
+from training.run_files import read_past  # noqa: E402
 from training.train import Run, learning_rate, volumes_of  # noqa: E402
 
 PROJECT = Path(__file__).parents[2]
@@ -61,12 +61,12 @@ def test_a_run_learns_and_leaves_its_tables_and_pictures(recipe, data, tmp_path,
 
 
 COMMAND = [sys.executable, "-c", "from training import train; train.LOG_EVERY = 1; train.main()"]
-ENDLESS = TINY.replace("threads = 1", "threads = 1\ncheckpoint_minutes = 0.001")  # a checkpoint at every step
+ENDLESS = TINY.replace("threads = 1", "threads = 1\ncheckpoint_minutes = 0.0001")  # a checkpoint at every step
 
 
-@pytest.mark.parametrize("kind", ["plain-unet", "partial-convolution"])
-def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tmp_path, kind):
-    """SIGKILL at a random moment, as a power cut or a full machine would; the second network draws numbers itself."""
+@pytest.mark.parametrize(("kind", "rows"), [("plain-unet", 12), ("partial-convolution", 7), ("plain-unet", 23)])
+def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tmp_path, kind, rows):
+    """SIGKILL in the first or second stage, as a power cut would; one network draws numbers itself."""
     text = ENDLESS
     if kind == "partial-convolution":
         for old, new in (
@@ -76,6 +76,9 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tm
             ("channels = [4, 6, 8]", "channels = [4, 8]"),
             ("shape = [16, 16, 16]", "shape = [24, 24, 24]"),
             ("shape = [16, 16, 24]", "shape = [24, 24, 24]"),
+            ('role = "fine"', 'role = "localiser"'),
+            ('kind = "patch"', 'kind = "scan"'),
+            (TINY[TINY.index("[export.window]") : TINY.index("[[stages]]")], ""),
         ):
             assert old in text
             text = text.replace(old, new)
@@ -87,7 +90,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tm
     process = subprocess.Popen(
         [*COMMAND, *arguments, str(killed)], env=environment, stdout=subprocess.DEVNULL, start_new_session=True
     )
-    while not (killed / "metrics.csv").exists() or len(column(killed / "metrics.csv", "loss")) < 12:
+    while not (killed / "metrics.csv").exists() or len(column(killed / "metrics.csv", "loss")) < rows:
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
@@ -101,18 +104,27 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tm
     assert column(killed / "metrics.csv", "loss") == column(tmp_path / "whole" / "metrics.csv", "loss")
 
 
-def test_a_step_whose_gradient_is_not_finite_is_left_out_and_counted(recipe, tmp_path, capsys):
+def test_a_step_whose_gradient_is_not_finite_is_left_out_and_counted(recipe, tmp_path, capsys, monkeypatch):
+    """One batch of nothing but NaN among twenty-six, as an overflow would make one."""
+    batches = train.batches
+
+    def one_broken(volumes, recipe, number, first, workers):
+        for step, (images, labels) in enumerate(batches(volumes, recipe, number, first, workers), first):
+            yield images * (float("nan") if (number, step) == (0, 7) else 1.0), labels
+
+    monkeypatch.setattr(train, "batches", one_broken)
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
     run = Run(recipe, tmp_path / "run", CPU)
-    before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    images = torch.full((2, 1, 16, 16, 16), float("nan"))
-    assert np.isnan(run._one_step(images, torch.zeros(2, 16, 16, 16, dtype=torch.int64), 0.1))
-    assert "step left out" in capsys.readouterr().out
-    assert run.skipped == 1
-    assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
+    run.train(volumes_of(write_data(tmp_path / "data")), workers=0)
+    assert "step 7: the gradient is not finite, step left out" in capsys.readouterr().out
+    assert column(run.out / "metrics.csv", "skipped") == ["0"] * 7 + ["1"] + ["0"] * 18
+    assert column(run.out / "metrics.csv", "loss")[7] == "nan"
+    assert all(torch.isfinite(value).all() for value in run.network.state_dict().values())
 
 
-def test_a_run_can_start_from_anothers_weights(recipe, tmp_path):
+def test_a_run_can_start_from_anothers_weights_and_has_its_past(recipe, tmp_path):
     first = Run(recipe, tmp_path / "first", CPU)
+    first.history = [{"run": "first", "name": "coarse", "steps": 20, "scans": ["a1"], "patients": ["A"]}]
     with torch.no_grad():
         for parameter in first.averaged.parameters():
             parameter.add_(1.0)
@@ -126,6 +138,17 @@ def test_a_run_can_start_from_anothers_weights(recipe, tmp_path):
     third = Run(recipe, second.out, CPU)
     third.resume()
     assert third.started_from == "first/averaged.pt"
+    assert third.history == first.history
+    with pytest.raises(ValueError, match="has begun already"):
+        third.start_from(first.out / "averaged.pt")
+
+
+def test_what_a_run_was_trained_on_is_written_down_as_it_happens(recipe, data, tmp_path):
+    run = Run(recipe, tmp_path / "run", CPU)
+    run.train(volumes_of(data), workers=0)
+    first, last = read_past(run.out)["history"]
+    assert first == {"run": "run", "name": "coarse", "steps": 20, "scans": ["a1", "a2"], "patients": ["A"]}
+    assert last == {"run": "run", "name": "fine", "steps": 6, "scans": ["a1", "a2", "b"], "patients": ["A", "B"]}
 
 
 class HalfSure:
@@ -151,10 +174,33 @@ def test_a_teacher_is_asked_about_the_augmented_images(recipe, data, tmp_path):
     assert teacher.calls[-1] == ((2, 1, 16, 16, 24), (3.0, 3.0, 3.0), (16, 16, 24))
 
 
-def test_a_recipe_that_wants_a_teacher_gets_none(tmp_path, monkeypatch, capsys):
-    recipe = write_recipe(tmp_path, TINY.replace("[optimiser]", "[loss]\nteacher_share = 0.5\n[optimiser]"))
-    monkeypatch.setattr(sys, "argv", ["train", str(recipe), "--data", "none", "--out", str(tmp_path / "run")])
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:
         train.main()
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('fold_patients = ["B"]', 'fold_patients = ["X"]', "data.fold_patients of the recipe names X"),
+        ('name = "tiny"', 'name = "tiny"\nsead = 1', "unknown field sead"),
+    ],
+)
+def test_a_mistake_is_one_line(data, tmp_path, monkeypatch, capsys, old, new, message):
+    recipe = write_recipe(tmp_path, TINY.replace(old, new))
+    command(monkeypatch, recipe, "--data", data, "--out", tmp_path / "run")
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    command(monkeypatch, tmp_path / "none.toml", "--data", data, "--out", tmp_path / "run")
+    assert "none.toml: cannot be read" in capsys.readouterr().err
+    command(monkeypatch, write_recipe(tmp_path), "--data", tmp_path / "none", "--out", tmp_path / "run")
+    assert "no scans NAME_0000" in capsys.readouterr().err
+
+
+def test_a_recipe_that_wants_a_teacher_gets_none(tmp_path, monkeypatch, capsys):
+    recipe = write_recipe(tmp_path, TINY.replace("[optimiser]", "[loss]\nteacher_share = 0.5\n[optimiser]"))
+    command(monkeypatch, recipe, "--data", "none", "--out", tmp_path / "run")
     assert "name it with --teacher" in capsys.readouterr().err

@@ -1,0 +1,26 @@
+"""Run files: what a training run leaves in its folder. Needs torch alone."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CHECKPOINT = "checkpoint.pt"  # everything needed to go on
+AVERAGED = "averaged.pt"  # the weights to ship
+HISTORY = "history.pt"  # of a run that was carried home without its checkpoint: what that said of the past
+METRICS = "metrics.csv"
+EVALUATIONS = "evaluations.csv"
+CURVES = "curves.png"
+SLICES = "slices"  # a folder
+PAST = ("stage", "step", "seconds", "started_from", "history")
+
+
+def read_past(run: Path) -> dict[str, Any]:
+    """What a run has behind it.
+
+    stage, step: where it stands. seconds: it took. started_from: whose weights it began with. history: per stage, that
+    of the run it started from first, `run`, `name`, `steps`, `scans` and `patients`. FileNotFoundError without a run.
+    """
+    path = run / CHECKPOINT
+    state = torch.load(path if path.exists() else run / HISTORY, map_location="cpu", weights_only=True)
+    return {name: state[name] for name in PAST}
