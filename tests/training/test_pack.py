@@ -20,6 +20,7 @@ SPACING = (3.0, 3.0, 3.0)
 
 TRAIN = """
 import sys
+from importlib.machinery import ModuleSpec
 from importlib.metadata import packages_distributions, requires
 from re import match
 
@@ -35,8 +36,13 @@ refused = {"app", "evaluation"} | {name for name, owners in installed.items() if
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in refused:
-            raise ModuleNotFoundError(name + " is not there")
+        return ModuleSpec(name, self) if name.split(".")[0] in refused else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        raise ModuleNotFoundError(module.__name__ + " is not there")
 
 sys.meta_path.insert(0, Refuse())
 from training.train import main
