@@ -19,11 +19,24 @@ from app.types import Labels, Scores, Shape, Voxels
 
 
 def locate(
-    voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine, *, min_component_ml: float, margin_mm: float
+    voxels: Voxels,
+    grid: Grid,
+    bundle: Bundle,
+    engine: Engine,
+    *,
+    min_component_ml: float,
+    min_component_share: float,
+    margin_mm: float,
 ) -> Box | None:
     """The box of voxels of `grid` that holds the organs and a margin; None if the localiser sees none."""
     labels = classify(organ_scores(voxels, grid, bundle, engine))
-    return organ_box(labels, grid, min_component_ml=min_component_ml, margin_mm=margin_mm)
+    return organ_box(
+        labels,
+        grid,
+        min_component_ml=min_component_ml,
+        min_component_share=min_component_share,
+        margin_mm=margin_mm,
+    )
 
 
 def organ_scores(voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine) -> Scores:
@@ -34,19 +47,26 @@ def organ_scores(voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine) -> 
     return engine(normalise(small, bundle.intensity))
 
 
-def organ_box(labels: Labels, grid: Grid, *, min_component_ml: float, margin_mm: float) -> Box | None:
-    """The box of `grid` around all organs of `labels`, a coarser label map of the same extent; None without any.
+def organ_box(
+    labels: Labels, grid: Grid, *, min_component_ml: float, min_component_share: float, margin_mm: float
+) -> Box | None:
+    """The box of `grid` around all organs of `labels`, a coarser label map of the same extent.
 
-    Connected parts of all organs together (6 neighbours) smaller than `min_component_ml` are left out, unless the box
-    would cut through one: a box whose face runs through a predicted organ grows until none does.
+    Connected parts are those of all organs together (6 neighbours). None if the largest is below `min_component_ml`.
+    Parts smaller than that are left out if they are also below `min_component_share` of the largest (a blob beside a
+    whole abdomen, but not the other kidney of a slab that shows little else), unless the box would cut through one: a
+    box whose face runs through a predicted organ grows until none does.
     """
     coarse = grid_of_shape(grid, _shape(labels))
     parts = cc3d.connected_components(labels > 0, connectivity=6)
     sizes = np.bincount(parts.ravel())
-    kept = sizes * coarse.voxel_ml >= min_component_ml
-    kept[0] = False
-    if not kept.any():
+    sizes[0] = 0
+    millilitres = sizes * coarse.voxel_ml
+    largest = millilitres.max()
+    if largest == 0 or largest < min_component_ml:
         return None
+    kept = millilitres >= min(min_component_ml, min_component_share * largest)
+    kept[0] = False
     while True:
         spans = [_span(kept[parts], axis, coarse, margin_mm) for axis in range(3)]
         cut = _cut(parts, sizes, spans, coarse) & ~kept

@@ -107,6 +107,7 @@ def run_case(
             ready.localiser,
             ready.localiser_engine,
             min_component_ml=system.locate.min_component_ml,
+            min_component_share=system.locate.min_component_share,
             margin_mm=system.locate.margin_mm,
         )
     if outcome.box is None:

@@ -22,6 +22,11 @@ def _at_least_zero(name: str, value: float) -> None:
         raise ValueError(f"{name} must be zero or more, found {value}")
 
 
+def _share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, found {value}")
+
+
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
@@ -29,18 +34,24 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Locate:
-    """bundle, engine: the localiser. min_component_ml: smaller blobs are dropped. margin_mm: around what is left."""
+    """bundle, engine: the localiser.
+
+    min_component_ml: without a connected part so large nothing was found. min_component_share: smaller parts are
+    dropped if they are below this share of the largest one, too. margin_mm: around what is left.
+    """
 
     bundle: str
     engine: str
     precision: str
     min_component_ml: float
+    min_component_share: float
     margin_mm: float
 
     def __post_init__(self) -> None:
         _one_of("engine", self.engine, tuple(engine for engine in ENGINES if engine != TORCHSCRIPT))
         _one_of("precision", self.precision, PRECISIONS)
         _at_least_zero("min_component_ml", self.min_component_ml)
+        _share("min_component_share", self.min_component_share)
         _at_least_zero("margin_mm", self.margin_mm)
 
 
@@ -69,8 +80,7 @@ class Clean:
     min_unlocated_ml: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_share <= 1:
-            raise ValueError(f"min_share must be from 0 to 1, found {self.min_share}")
+        _share("min_share", self.min_share)
         _at_least_zero("min_unlocated_ml", self.min_unlocated_ml)
 
 

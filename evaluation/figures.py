@@ -29,7 +29,8 @@ start = time.perf_counter()
 bundle = load_bundle(WEIGHTS / choice.bundle, "localiser")
 engine = load_engine(bundle, choice.engine, choice.precision, 2, pinned=True)
 loaded = time.perf_counter()
-amounts = {"min_component_ml": choice.min_component_ml, "margin_mm": choice.margin_mm}
+names = ("min_component_ml", "min_component_share", "margin_mm")
+amounts = {name: getattr(choice, name) for name in names}
 locate(scan.voxels, scan.grid, bundle, engine, **amounts)
 print(loaded - start, time.perf_counter() - loaded)
 """  # run inside the image: what phase one takes, the import of its engine included

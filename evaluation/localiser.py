@@ -84,7 +84,11 @@ class Localiser:
         """The voxels it keeps."""
         choice = self.choice
         return organ_box(
-            self.labels(case), case.grid, min_component_ml=choice.min_component_ml, margin_mm=choice.margin_mm
+            self.labels(case),
+            case.grid,
+            min_component_ml=choice.min_component_ml,
+            min_component_share=choice.min_component_share,
+            margin_mm=choice.margin_mm,
         )
 
 

@@ -8,8 +8,9 @@ from app.locate import organ_box
 GRID = Grid((16, 80, 160), (10.0, 2.0, 1.0))
 
 
-def box(labels, min_component_ml=0.0, margin_mm=0.0):
-    return organ_box(labels, GRID, min_component_ml=min_component_ml, margin_mm=margin_mm)
+def box(labels, min_component_ml=0.0, margin_mm=0.0, min_component_share=1.0):
+    amounts = {"min_component_ml": min_component_ml, "min_component_share": min_component_share}
+    return organ_box(labels, GRID, **amounts, margin_mm=margin_mm)
 
 
 def coarse():
@@ -44,6 +45,15 @@ def test_small_parts_are_left_out_by_the_volume_of_all_organs_together():
     assert box(labels, min_component_ml=24.1) is None
 
 
+def test_small_parts_beside_a_part_that_is_small_too_are_kept():
+    labels = coarse()
+    labels[1, 1, 1:5] = 2  # 32 ml
+    labels[6, 6, 6] = 13  # 8 ml, a quarter
+    assert box(labels, 20.0, min_component_share=0.25) == Box((2, 10, 20), (14, 70, 140))
+    assert box(labels, 20.0, min_component_share=0.26) == Box((2, 10, 20), (4, 20, 100))
+    assert box(labels, 33.0, min_component_share=0.0) is None
+
+
 def test_parts_that_touch_by_an_edge_are_two():
     labels = coarse()
     labels[1, 1, 1] = labels[1, 2, 2] = 1
@@ -54,7 +64,8 @@ def test_parts_that_touch_by_an_edge_are_two():
 def test_scans_smaller_than_the_coarse_grid(shape):
     labels = np.ones((8, 8, 8), np.uint8)
     grid = Grid(shape, (3.0, 2.0, 1.0))
-    assert organ_box(labels, grid, min_component_ml=0.0, margin_mm=10.0) == Box((0, 0, 0), shape)
+    amounts = {"min_component_ml": 0.0, "min_component_share": 0.0}
+    assert organ_box(labels, grid, **amounts, margin_mm=10.0) == Box((0, 0, 0), shape)
 
 
 def test_a_box_that_would_cut_a_small_part_takes_it_in():

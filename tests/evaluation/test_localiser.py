@@ -12,7 +12,7 @@ from evaluation.localiser import Case, Localiser, box_ratio, padded, recall, sla
 from tests.models import LOCALISER, nothing, tissue_is_liver
 from tests.shared import SHARED, needs_cases
 
-CHOICE = Locate("localiser", "openvino-int8", "f32", min_component_ml=0.0, margin_mm=0.0)
+CHOICE = Locate("localiser", "openvino-int8", "f32", min_component_ml=0.0, min_component_share=0.0, margin_mm=0.0)
 
 
 def case(name="a", shape=(32, 16, 16), organ=(slice(8, 24), slice(4, 12), slice(4, 12)), spacing=(10.0, 5.0, 5.0)):

@@ -31,8 +31,10 @@ while waiting:
     lines = [line for line in requires(name) or () if "extra ==" not in line and "platform_" not in line]
     needed = {match("[A-Za-z0-9_.-]+", line)[0].replace("-", "_") for line in lines}
     waiting += needed - bare
-installed = {name: owners for name, owners in packages_distributions().items() if name not in sys.stdlib_module_names}
-refused = {"app", "evaluation"} | {name for name, owners in installed.items() if not bare & {owner.replace("-", "_") for owner in owners}}
+refused = {"app", "evaluation"}
+for name, owners in packages_distributions().items():
+    if name not in sys.stdlib_module_names and not bare & {owner.replace("-", "_") for owner in owners}:
+        refused.add(name)
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
