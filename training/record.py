@@ -1,14 +1,14 @@
 """Record: `python -m training.record BUNDLE SCORES`. Puts measured accuracy into a bundle's card.
 
-SCORES is what `evaluation.validate --json` wrote; it is a figure of the whole system that used the bundle.
+SCORES is what `evaluation.validate --json` wrote, a figure of the whole system that used the bundle, or, for a localiser,
+what `evaluation.localiser --json` wrote.
 """
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from app.bundle import FILE_NAME
 from app.labels import ORGANS
@@ -16,13 +16,30 @@ from app.labels import ORGANS
 
 def accuracy(scores: dict[str, Any], system: str) -> dict[str, Any]:
     """Mean Dice over patients, of all organs and of each, and the cases it was measured on."""
-    by_organ = {name: [case["dice"][name] for case in scores["cases"] if name in case["dice"]] for name in ORGANS}
     return {
         "system": system,
         "cases": [case["case"] for case in scores["cases"]],
         "mean_dice": round(scores["mean_dice"], 4),
-        "mean_dice_of_organ": {name: round(float(np.mean(found)), 4) for name, found in by_organ.items() if found},
+        "mean_dice_of_organ": _by_organ([case["dice"] for case in scores["cases"]]),
     }
+
+
+def localiser_accuracy(figures: list[dict[str, Any]], engine: str) -> dict[str, Any]:
+    """What the box keeps at the least, how large it is as a rule, and the mean Dice over patients."""
+    least = ("recall", "worst_slab_recall", "padded_recall", "stitched_recall")
+    return {
+        "engine": engine,
+        "cases": [row["case"] for row in figures],
+        **{f"least_{name}": round(min(row[name] for row in figures), 4) for name in least},
+        "median_box_ratio": round(statistics.median(row["box_ratio"] for row in figures), 3),
+        "mean_dice": round(statistics.mean(statistics.mean(row["dice"].values()) for row in figures), 4),
+        "mean_dice_of_organ": _by_organ([row["dice"] for row in figures]),
+    }
+
+
+def _by_organ(dice: list[dict[str, float]]) -> dict[str, float]:
+    found = {name: [case[name] for case in dice if name in case] for name in ORGANS}
+    return {name: round(statistics.mean(values), 4) for name, values in found.items() if values}
 
 
 def main() -> None:
@@ -30,11 +47,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("scores", type=Path)
-    parser.add_argument("--system", default="viscera")
+    parser.add_argument("--system", default="viscera", help="that the scores are of (default: %(default)s)")
+    parser.add_argument("--engine", default="openvino-int8", help="of a localiser's scores (default: %(default)s)")
     arguments = parser.parse_args()
     path = arguments.bundle / FILE_NAME
-    card = json.loads(path.read_text())
-    card["accuracy"] = accuracy(json.loads(arguments.scores.read_text()), arguments.system)
+    try:
+        card, scores = json.loads(path.read_text()), json.loads(arguments.scores.read_text())
+        if card["role"] == "localiser":
+            card["accuracy"] = localiser_accuracy(scores[arguments.engine], arguments.engine)
+        else:
+            card["accuracy"] = accuracy(scores, arguments.system)
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
+    except KeyError as error:
+        parser.exit(2, f"{arguments.scores}: no {error} in it; it is not of a {card['role']}\n")
     path.write_text(json.dumps(card, indent=1) + "\n")
 
 

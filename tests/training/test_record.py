@@ -1,6 +1,15 @@
+import json
+import sys
+
 import pytest
 
-from training.record import accuracy
+from training import record
+from training.record import accuracy, localiser_accuracy
+
+
+def row(case, recall, ratio, **dice):
+    names = ("recall", "worst_slab_recall", "padded_recall", "stitched_recall")
+    return {"case": case, **dict.fromkeys(names, recall), "box_ratio": ratio, "dice": dice}
 
 
 def test_means_over_the_patients_that_have_the_organ():
@@ -11,3 +20,23 @@ def test_means_over_the_patients_that_have_the_organ():
     card = accuracy({"mean_dice": 0.75, "cases": cases}, "viscera")
     assert card["mean_dice_of_organ"] == pytest.approx({"liver": 0.85, "spleen": 0.5})
     assert (card["mean_dice"], card["cases"], card["system"]) == (0.75, ["a", "b"], "viscera")
+
+
+def test_a_localiser_is_as_good_as_its_worst_box():
+    rows = [row("a", 1.0, 1.2, liver=0.9, spleen=0.5), row("b", 0.98, 1.4, liver=0.8), row("c", 0.99, 2.0, liver=0.7)]
+    card = localiser_accuracy(rows, "openvino-int8")
+    assert (card["least_recall"], card["median_box_ratio"], card["cases"]) == (0.98, 1.4, ["a", "b", "c"])
+    assert card["mean_dice"] == pytest.approx((0.7 + 0.8 + 0.7) / 3, abs=1e-4)
+    assert card["mean_dice_of_organ"] == pytest.approx({"liver": 0.8, "spleen": 0.5})
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bundle.json").write_text(json.dumps({"role": "localiser", "accuracy": {}}))
+    (tmp_path / "scores.json").write_text(json.dumps({"openvino-int8": [row("a", 1.0, 1.2, liver=0.9)]}))
+    monkeypatch.setattr(sys, "argv", ["record", str(tmp_path), str(tmp_path / "scores.json")])
+    record.main()
+    assert json.loads((tmp_path / "bundle.json").read_text())["accuracy"]["mean_dice"] == 0.9
+    (tmp_path / "scores.json").write_text(json.dumps({"mean_dice": 0.75, "cases": []}))
+    with pytest.raises(SystemExit):
+        record.main()
+    assert "no 'openvino-int8' in it; it is not of a localiser" in capsys.readouterr().err
