@@ -1,6 +1,6 @@
 """Record: `python -m training.record BUNDLE SCORES`. Puts measured accuracy into a bundle's card.
 
-SCORES is what `evaluation.validate --json` wrote, a figure of the whole system that used the bundle, or, for a localiser,
+SCORES is what `evaluation.validate --json` wrote, a figure of the whole system that used the bundle; of a localiser,
 what `evaluation.localiser --json` wrote.
 """
 
