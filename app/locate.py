@@ -17,6 +17,8 @@ from app.normalise import normalise
 from app.resample import resample
 from app.types import Labels, Scores, Shape, Voxels
 
+ROUNDING_MM = 1e-6  # what products of voxels and spacings may be off
+
 
 def locate(
     voxels: Voxels,
@@ -69,11 +71,12 @@ def organ_box(
     kept[0] = False
     while True:
         spans = [_span(kept[parts], axis, coarse, margin_mm) for axis in range(3)]
-        cut = _cut(parts, sizes, spans, coarse) & ~kept
+        voxels = [_voxels(*span, grid.spacing[axis], grid.shape[axis]) for axis, span in enumerate(spans)]
+        rounded = [(low * s, high * s) for (low, high), s in zip(voxels, grid.spacing, strict=True)]
+        cut = _cut(parts, sizes, rounded, coarse) & ~kept
         if not cut.any():
             break
         kept |= cut
-    voxels = [_voxels(*span, grid.spacing[axis], grid.shape[axis]) for axis, span in enumerate(spans)]
     (z0, z1), (y0, y1), (x0, x1) = voxels
     return Box((z0, y0, x0), (z1, y1, x1))
 
@@ -91,12 +94,12 @@ def _cut(
 ) -> NDArray[np.bool_]:
     """Per part (0 is none) whether a box of these spans (mm) runs through it: some of it is inside, not all."""
     touched = tuple(
-        slice(*_voxels(*span, spacing, size))
-        for span, spacing, size in zip(spans, grid.spacing, grid.shape, strict=True)
+        slice(*_voxels(low + ROUNDING_MM, high - ROUNDING_MM, spacing, size))
+        for (low, high), spacing, size in zip(spans, grid.spacing, grid.shape, strict=True)
     )
     within = tuple(
-        slice(max(0, math.ceil(low / spacing)), min(size, math.floor(high / spacing)))
-        for (low, high), spacing, size in zip(spans, grid.spacing, grid.shape, strict=True)
+        slice(math.ceil((low - ROUNDING_MM) / spacing), math.floor((high + ROUNDING_MM) / spacing))
+        for (low, high), spacing in zip(spans, grid.spacing, strict=True)
     )
     reaching, inside = (np.bincount(parts[at].ravel(), minlength=len(sizes)) for at in (touched, within))
     result: NDArray[np.bool_] = (reaching > 0) & (inside < sizes)

@@ -22,6 +22,7 @@ from scipy import ndimage
 from app.bundle import Bundle, load_bundle
 from app.classify import classify
 from app.engine import Engine, load_engine
+from app.errors import CaseError, VisceraError
 from app.grid import Box, Grid, whole
 from app.hounsfield import AIR
 from app.labels import ORGANS
@@ -100,9 +101,13 @@ def load_localiser(choice: Locate, weights: Path, threads: int) -> Localiser:
 
 
 def load_case(scan: Path) -> Case:
-    """A scan and the mask beside it."""
+    """A scan and the mask beside it. CaseError if they cannot be read or are not one grid."""
     name = scan.name.removesuffix("_0000.nii.gz")
     image, mask = read(scan), read(scan.with_name(f"{name}.nii.gz"))
+    if image.grid.shape != mask.grid.shape or mask.voxels.max(initial=0) > len(ORGANS):
+        raise CaseError(
+            f"{name}: the mask's shape {mask.grid.shape} is not the scan's {image.grid.shape}, or has other labels"
+        )
     return Case(name, image.voxels, mask.voxels.astype(np.uint8), image.grid)
 
 
@@ -262,8 +267,18 @@ def main() -> None:
     paths = sorted(arguments.data.glob("*_0000.nii.gz"))
     if arguments.only:
         paths = [path for path in paths if path.name.removesuffix("_0000.nii.gz") in arguments.only]
-    if not paths:
-        parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
+    if not paths or len(paths) < len(arguments.only or ()):
+        parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here, or not all of those named\n")
+    try:
+        results = run(paths, arguments)
+    except (VisceraError, OSError) as error:
+        parser.exit(2, f"{error}\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def run(paths: list[Path], arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Figures of every scan that has organs, by engine; prints a table of each."""
     results = {}
     choice = load_system(arguments.system).locate
     choice = replace(choice, bundle=arguments.bundle or choice.bundle)
@@ -276,10 +291,10 @@ def main() -> None:
                 print(f"{case.name}: left out, its mask is empty")
                 continue
             figures.append(measure(case, map(load_case, paths[index + 1 :] + paths[:index]), localiser))
-        print(f"{localiser.bundle.name}, {engine}\n{table(figures)}\n", flush=True)
+        if figures:
+            print(f"{localiser.bundle.name}, {engine}\n{table(figures)}\n", flush=True)
         results[engine] = [asdict(row) for row in figures]
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results
 
 
 if __name__ == "__main__":

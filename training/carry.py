@@ -24,18 +24,19 @@ TABLES = (METRICS, EVALUATIONS)
 
 def away(run: Path, folder: Path, *, optimiser: bool) -> None:
     """The run in files of at most `PART_BYTES`; `folder` must be new."""
-    folder.mkdir(parents=True)
+    past = read_past(run)
     weights = torch.load(run / AVERAGED, map_location="cpu", weights_only=True)
     buffer = io.BytesIO()
     torch.save({name: value.half() for name, value in weights.items()}, buffer)
     contents = {AVERAGED: buffer.getvalue()}
     if optimiser:
         contents[CHECKPOINT] = (run / CHECKPOINT).read_bytes()
+    folder.mkdir(parents=True)
     for name, content in contents.items():
         split(content, folder, name)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     (folder / MANIFEST).write_text(json.dumps(sums, indent=1) + "\n")
-    torch.save(read_past(run), folder / HISTORY)
+    torch.save(past, folder / HISTORY)
     for name in TABLES:
         if (run / name).exists():
             shutil.copy(run / name, folder / name)

@@ -36,7 +36,7 @@ def judge(case: CaseFiles) -> Verdict:
         return Verdict((str(error),))
     problems = (*grid_problems(scan, mask), *label_problems(mask.voxels))
     present = np.unique(mask.voxels)
-    if not problems and len(present) == 1:
+    if not problems and not present.any():
         problems = ("empty mask",)
     absent = [name for label, name in enumerate(ORGANS, 1) if label not in present]
     return Verdict(problems, (*scan.warnings, *([f"without {', '.join(absent)}"] if absent else [])))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.recipe import Intensity, Recipe, Stage
+from training.recipe import SMALLEST_SIDE, Intensity, Recipe, Stage
 from training.sample import STRAIGHT, FieldOfView, read_view
 from training.volumes import Volume, Volumes
 
@@ -50,10 +50,10 @@ def whole(volume: Volume, recipe: Recipe, stage: Stage) -> tuple[Tensor, Tensor]
     extent = np.array(volume.extent)
     if stage.kind == "scan":
         return read_view(volume, FieldOfView(np.zeros(3), extent), STRAIGHT, stage.shape, recipe)
-    multiple = recipe.network.multiple
-    spacing = extent / volume.image.shape  # its own, which is the stage's but for rounding
-    z, y, x = (math.ceil(n / multiple) * multiple for n in volume.image.shape)
-    size = np.array((z, y, x)) * spacing
+    multiple, least = recipe.network.multiple, recipe.network.multiple * SMALLEST_SIDE
+    voxels = [max(1, round(e / s)) for e, s in zip(extent, stage.spacing_mm, strict=True)]
+    z, y, x = (max(least, math.ceil(n / multiple) * multiple) for n in voxels)
+    size = np.array((z, y, x)) * (extent / voxels)
     view = FieldOfView(size / extent - 1, size)  # begins where the volume does
     return read_view(volume, view, STRAIGHT, (z, y, x), recipe)
 
@@ -90,7 +90,9 @@ def evaluate(
         by_patient.setdefault(patient, []).append(dice)
         false_alarms += len(set(prediction.unique().tolist()) - {0, *dice})
         slices |= _slice_to_look_at(volume.name, image, truth, prediction)
-    np.savez_compressed(picture, **slices)  # type: ignore[arg-type]
+    partial = picture.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **slices)  # type: ignore[arg-type]
+    partial.replace(picture)
     network.train()
     return summarise(by_patient, false_alarms, recipe.classes)
 

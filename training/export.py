@@ -28,7 +28,7 @@ from training.evaluate import normalised
 from training.networks import build_network
 from training.pack import is_pack, open_pack
 from training.prepare import OnDemand
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe, as_table, changed_fields, load_recipe
 from training.run_files import AVERAGED, read_past
 from training.sample import Sampler
 
@@ -74,17 +74,28 @@ def export_torchscript(network: nn.Module, samples: list[NDArray[np.float32]], f
 
 
 def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
-    """What the run has behind it: its stages and those of the run it started from, and on whom they were trained."""
+    """What the run has behind it: its stages and those of the run it started from, and on whom they were trained.
+
+    ValueError if the run was trained with another recipe, or has not reached the stage whose grid the bundle will name.
+    """
     past = read_past(run)
-    scans = sorted({name for entry in past["history"] for name in entry["scans"]})
+    changed = changed_fields(past["recipe"], as_table(recipe))
+    if changed:
+        raise ValueError(f"{run}: trained with another recipe ({', '.join(changed)})")
+    if past["stage"] < len(recipe.stages) - 1:
+        raise ValueError(
+            f"{run}: stands in stage {recipe.stages[past['stage']].name}; export after its last one has begun"
+        )
+    history = past["history"]
+    withheld = {name: set.intersection(*({*e[name]} for e in history)) for name in ("without_above", "without_below")}
     return {
-        "stages": [{"run": e["run"], "name": e["name"], "steps": e["steps"]} for e in past["history"]],
-        "minutes": round(past["seconds"] / 60),
+        "stages": [{"run": e["run"], "name": e["name"], "steps": e["steps"]} for e in history],
+        "minutes": round(sum(e["seconds"] for e in history) / 60),
         "started_from": past["started_from"],
-        "scans": scans,
-        "patients": len({patient for entry in past["history"] for patient in entry["patients"]}),
-        "without_slices_above_the_labels": recipe.data.without_above,
-        "without_slices_below_the_labels": recipe.data.without_below,
+        "scans": sorted({name for e in history for name in e["scans"]}),
+        "patients": len({patient for e in history for patient in e["patients"]}),
+        "without_slices_above_the_labels": sorted(withheld["without_above"]),
+        "without_slices_below_the_labels": sorted(withheld["without_below"]),
         "reference_masks": recipe.data.reference_masks,
     }
 
@@ -148,13 +159,14 @@ def export(recipe_path: Path, run: Path, data: Path, weights: Path) -> Path:
 
 def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder: Path) -> None:
     """The bundle of a run, in a new folder, checked as `app` will check it."""
+    past = provenance(recipe, run)
     folder.mkdir()
     network = trained_network(recipe, run)
     samples = list(calibration_inputs(recipe, data))
     export_openvino(network, recipe, samples, folder)
     if recipe.role == "fine":
         export_torchscript(network, samples, folder)
-    description = describe(recipe, recipe_name, provenance(recipe, run), folder)
+    description = describe(recipe, recipe_name, past, folder)
     (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")
     bundle = load_bundle(folder, recipe.role)
     for engine in bundle.files:

@@ -35,8 +35,10 @@ def find_cases(folder: Path) -> list[CaseFiles]:
     if nnunet and (folder / "dataset.json").exists():
         check_labels(folder / "dataset.json")
     names = [path.name.removesuffix(SCAN_ENDING) for path in sorted(scans.glob(f"*{SCAN_ENDING}"))]
+    if nnunet:  # the challenge's release has scans without labels; in our layout a missing label is a mistake
+        names = [name for name in names if (labels / f"{name}{ENDING}").exists()]
     if not names:
-        raise SetupError(f"{scans}: no scans NAME{SCAN_ENDING} here")
+        raise SetupError(f"{scans}: no scans NAME{SCAN_ENDING} with a label here")
     table = next((path for path in (folder / TABLE, folder.parent / TABLE) if path.exists()), None)
     patients = patients_by_name(table) if table else {}
     return [
@@ -47,12 +49,19 @@ def find_cases(folder: Path) -> list[CaseFiles]:
 
 def patients_by_name(table: Path) -> dict[str, str]:
     """Volume name to patient, from a tab-separated table with columns `name` and `patient`; SetupError without them."""
-    with table.open(newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        missing = {"name", "patient"} - set(rows.fieldnames or ())
-        if missing:
-            raise SetupError(f"{table}: column {', '.join(sorted(missing))} is missing; columns are parted by tabs")
-        return {row["name"]: row["patient"] for row in rows}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except UnicodeDecodeError as error:
+        raise SetupError(f"{table}: not UTF-8 text: {error}") from error
+    patients: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        name, patient = ((row.get(column) or "").strip() for column in ("name", "patient"))
+        if not name or not patient or patients.get(name, patient) != patient:
+            what = f"patients {patients[name]} and {patient}" if name in patients else "no name or no patient"
+            raise SetupError(f"{table}: line {number}, {name or '?'}: {what}; columns name and patient, parted by tabs")
+        patients[name] = patient
+    return patients
 
 
 def check_labels(path: Path) -> None:
@@ -68,10 +77,10 @@ def check_labels(path: Path) -> None:
         raise SetupError(f"{path}: not a dataset.json of nnU-Net: {error!r}") from error
     wanted = {_plain(name): number for number, name in enumerate(CLASSES)}
     moved = [name for name, number in found.items() if wanted.get(name, number) != number]
+    sides = {2: "left", 13: "right", 7: "left", 8: "right"}  # "kidney_left" is none of our names, and must not be 2
+    moved += [name for name, number in found.items() if number in sides and sides[number] in name]
     if moved or sorted(found.values()) != sorted(wanted.values()):
-        raise SetupError(
-            f"{path}: labels must have the ids {{name: number for number, name in enumerate(CLASSES)}}, found {found}"
-        )
+        raise SetupError(f"{path}: labels must have the ids {wanted}, found {found}")
     if channels != 1 or ending != ENDING:
         raise SetupError(f"{path}: one channel in {ENDING} files is read here, found {channels} in {ending}")
 

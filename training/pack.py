@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.recipe import Data, Recipe, Spacing, Stage, load_recipe, save_recipe
-from training.volumes import Volume
+from training.volumes import DataError, Volume
 
 INDEX = "index.json"
 PART_BYTES = 20_000_000
@@ -51,9 +51,13 @@ class Packed:
 
     def __getitem__(self, index: int) -> Volume:
         entry = self._entries[index]
-        with (self._folder / entry.part).open("rb") as file:
-            file.seek(entry.start)
-            arrays = np.load(io.BytesIO(zlib.decompress(file.read(entry.length))))
+        path = self._folder / entry.part
+        try:
+            with path.open("rb") as file:
+                file.seek(entry.start)
+                arrays = np.load(io.BytesIO(zlib.decompress(file.read(entry.length))))
+        except (OSError, zlib.error) as error:
+            raise DataError(f"{path}: {entry.name} cannot be read: {error}; carry the pack over again") from error
         points = np.split(arrays["organ_points"], arrays["organ_points_ends"][:-1])
         return Volume(
             name=entry.name,
@@ -68,17 +72,19 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A pack's folder and index. shown: which slices of its volumes are left out, as in the recipes it was made for."""
+    """A pack's folder and index. shown, excluded: which slices and volumes are left out,
+    as in the recipes it was made for."""
 
     folder: Path
     spacing_mm: Spacing
     shown: dict[str, list[str]]
+    excluded: list[str]
     entries: tuple[Entry, ...]
 
     def volumes(self, recipe: Recipe, stage: Stage, fold: bool) -> Packed:
         """The fold's volumes, or those a stage trains on.
 
-        ValueError if there are none, or if the pack is not what the recipe asks for. Volumes may be finer than a stage
+        DataError if there are none, or if the pack is not what the recipe asks for. Volumes may be finer than a stage
         wants them (they are averaged when they are read), not coarser.
         """
         if any(have > 1.01 * want for have, want in zip(self.spacing_mm, stage.spacing_mm, strict=True)):
@@ -86,19 +92,23 @@ class Pack:
                 f"{self.folder}: packed at {self.spacing_mm} mm, stage {stage.name} wants {stage.spacing_mm}"
             )
         if recipe.intensity.low < LOW or recipe.intensity.high > HIGH:
-            raise ValueError(f"{self.folder}: HU from {LOW} to {HIGH} are kept, the recipe's intensity goes beyond")
+            raise DataError(f"{self.folder}: HU from {LOW} to {HIGH} are kept, the recipe's intensity goes beyond")
         if shown_slices_of(recipe.data) != self.shown:
             raise ValueError(
                 f"{self.folder}: packed with other slices left out than data of the recipe says; pack again"
             )
         data = recipe.data
+        unknown = {*data.fold_patients} - {e.patient for e in self.entries}
+        unknown |= {*data.exclude} - {e.name for e in self.entries} - {*self.excluded}
+        if unknown:
+            raise DataError(f"{self.folder}: has no {', '.join(sorted(unknown))}, which data of the recipe names")
         kept = [e for e in self.entries if e.name not in data.exclude]
         if fold:
             kept = [e for e in kept if e.patient in data.fold_patients]
         else:
             kept = [e for e in kept if stage.trains_on(e.patient, data)]
         if not kept:
-            raise ValueError(f"{self.folder}: no volume {'of the fold' if fold else 'to train on'} in this pack")
+            raise DataError(f"{self.folder}: no volume {'of the fold' if fold else 'to train on'} in this pack")
         return Packed(self.folder, kept)
 
 
@@ -150,7 +160,12 @@ def write_pack(volumes: Iterable[Volume], recipes: Sequence[Recipe], spacing: Sp
         entries.append({**known, **place, "organ_free": volume.organ_free})
         part += content
     (partial / _part_name(parts)).write_bytes(part)
-    index = {"spacing_mm": spacing, "shown": shown_slices_of(recipes[0].data), "volumes": entries}
+    index = {
+        "spacing_mm": spacing,
+        "shown": shown_slices_of(recipes[0].data),
+        "excluded": recipes[0].data.exclude,
+        "volumes": entries,
+    }
     (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n")
     for recipe in recipes:
         save_recipe(recipe, partial / f"{recipe.name}.json")
@@ -186,7 +201,7 @@ def open_pack(folder: Path) -> Pack:
     for entry in table["volumes"]:
         ranges = tuple((low, high) for low, high in entry["organ_free"])
         entries.append(Entry(**{**entry, "extent": tuple(entry["extent"]), "organ_free": ranges}))
-    return Pack(folder, tuple(table["spacing_mm"]), table["shown"], tuple(entries))
+    return Pack(folder, tuple(table["spacing_mm"]), table["shown"], table["excluded"], tuple(entries))
 
 
 def main() -> None:
@@ -206,12 +221,17 @@ def main() -> None:
         recipes = [load_recipe(path) for path in arguments.recipe]
         if any(recipe.data != recipes[0].data for recipe in recipes):
             raise ValueError("these recipes differ in [data]; pack them apart")
+        names = [recipe.name for recipe in recipes]
+        if len({*names, Path(INDEX).stem}) != len(names) + 1:
+            raise ValueError(f"recipes in a pack need names of their own, and not index: {', '.join(names)}")
         if arguments.out.exists():
             raise ValueError(f"{arguments.out} is there already")
+        if min(arguments.spacing) <= 0:
+            raise ValueError(f"--spacing must be above zero, found {arguments.spacing}")
         spacing = (arguments.spacing[0], arguments.spacing[1], arguments.spacing[2])
         cases = named_cases(find_cases(arguments.data), recipes[0].data)
         write_pack(load_volumes(cases, spacing, recipes[0]), recipes, spacing, arguments.out)
-    except (VisceraError, ValueError) as error:
+    except (VisceraError, ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
     size = sum(path.stat().st_size for path in arguments.out.iterdir())
     print(f"{arguments.out}: {size / 1e6:.1f} MB in {len(list(arguments.out.iterdir()))} files")

@@ -20,7 +20,7 @@ COLOURS = "tab20"
 def draw(run: Path) -> None:
     """`curves.png` and, for the latest evaluation, its slices; those of earlier ones are there already."""
     draw_curves(run)
-    for slices in sorted((run / SLICES).glob("*.npz")):
+    for slices in sorted(path for path in (run / SLICES).glob("*.npz") if not path.name.endswith(".partial.npz")):
         target = slices.with_suffix(".png")
         if not target.exists():
             draw_slices(slices, target)

@@ -312,7 +312,23 @@ def load_recipe(path: Path) -> Recipe:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """As JSON, which `load_recipe` reads without `app`."""
-    path.write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    path.write_text(json.dumps(as_table(recipe), indent=1) + "\n")
+
+
+def as_table(recipe: Recipe) -> dict[str, Any]:
+    """Tables, lists and scalars."""
+    table: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return table
+
+
+# What a run may change on its way: nothing that its past weights depend on.
+FREE = ("threads", "checkpoint_minutes", "export")
+
+
+def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Where a recipe is not the one a run was begun with; stages that were added at its end are no change."""
+    names = [name for name in now if name not in (*FREE, "stages") and before.get(name) != now[name]]
+    return names + (["stages"] if now["stages"][: len(before["stages"])] != before["stages"] else [])
 
 
 def _rebuilt(kind: Any, value: Any) -> Any:

@@ -12,14 +12,15 @@ METRICS = "metrics.csv"
 EVALUATIONS = "evaluations.csv"
 CURVES = "curves.png"
 SLICES = "slices"  # a folder
-PAST = ("stage", "step", "seconds", "started_from", "history")
+PAST = ("recipe", "stage", "step", "seconds", "started_from", "history")
 
 
 def read_past(run: Path) -> dict[str, Any]:
     """What a run has behind it.
 
-    stage, step: where it stands. seconds: it took. started_from: whose weights it began with. history: per stage, that
-    of the run it started from first, `run`, `name`, `steps`, `scans` and `patients`. FileNotFoundError without a run.
+    recipe: as a table. stage, step: where it stands. seconds: it took. started_from: whose weights it began with.
+    history: per stage, that of the run it started from first, `run`, `name`, `steps`, `seconds`, `scans`, `patients`,
+    and the scans whose slices beyond the labels were left out. FileNotFoundError without a run.
     """
     path = run / CHECKPOINT
     state = torch.load(path if path.exists() else run / HISTORY, map_location="cpu", weights_only=True)

@@ -7,13 +7,16 @@ needed. RUN gets `checkpoint.pt` (everything needed to go on), `averaged.pt` (th
 
 import argparse
 import csv
+import fcntl
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -24,13 +27,14 @@ from torch.utils.data import DataLoader, Dataset
 from training.evaluate import Evaluation, evaluate, normalised
 from training.losses import Targets, segmentation_loss
 from training.networks import build_network
-from training.recipe import Recipe, Stage, load_recipe
-from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, METRICS, PAST, SLICES, read_past
+from training.recipe import Recipe, Stage, as_table, changed_fields, load_recipe
+from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, PAST, SLICES, read_past
 from training.sample import Sampler
 from training.teacher import Teacher
-from training.volumes import Volumes
+from training.volumes import DataError, Volumes
 
 LOG_EVERY = 20
+MOST_SKIPPED = 15  # of so many steps
 PREFETCHED = 4
 
 LoadVolumes = Callable[[Recipe, Stage, bool], Volumes]  # ..., of the fold's patients or of those to train on
@@ -87,6 +91,7 @@ class Run:
         self.history: list[dict[str, Any]] = []  # see training.run_files
         self.losses: list[float] = []  # since the last row of the metrics
         self.skipped = 0  # likewise
+        self.stopped = False  # somebody wants this process to end
         out.mkdir(parents=True, exist_ok=True)
 
     def _average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
@@ -96,44 +101,67 @@ class Run:
     def resume(self) -> None:
         """Goes on from the checkpoint, if there is one. A run that has ended goes on when its recipe gets a stage.
 
-        ValueError where there are weights without a checkpoint: going on would write over them.
+        ValueError where the recipe is another one, and where there are weights that came without a checkpoint: going on
+        would write over them.
         """
         path = self.out / CHECKPOINT
         if not path.exists():
-            if (self.out / AVERAGED).exists():
+            if (self.out / HISTORY).exists():
                 raise ValueError(f"{self.out} has weights and no checkpoint; begin another run with --start-from them")
+            for name in (METRICS, EVALUATIONS):
+                (self.out / name).unlink(missing_ok=True)
             return
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        changed = changed_fields(state["recipe"], as_table(self.recipe))
+        if changed:
+            raise ValueError(f"{self.out} was begun with another recipe ({', '.join(changed)}); begin a run of its own")
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        for name in (*PAST, "losses", "skipped"):
+        for name in (*PAST[1:], "losses", "skipped"):
             setattr(self, name, state[name])
         for name in (METRICS, EVALUATIONS):
             _forget_after(self.out / name, self._reached)
 
     def start_from(self, weights: Path) -> None:
-        """Begins with another run's averaged weights, of a network of the same channels (its strides may differ)."""
+        """Begins with another run's averaged weights, of a network of the same channels (its strides may differ).
+
+        ValueError if that run has seen patients whom this one holds out. Nothing happens to a run that has begun.
+        """
         if (self.out / CHECKPOINT).exists():
-            raise ValueError(f"{self.out} has begun already; --start-from is for a run that begins")
+            return
+        self.history = read_past(weights.parent)["history"]
+        seen = {patient for entry in self.history for patient in entry["patients"]} & {*self.recipe.data.fold_patients}
+        if seen and any(stage.hold_out for stage in self.recipe.stages):
+            raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
         state = torch.load(weights, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state)
         self.averaged.module.load_state_dict(self.network.state_dict())
         self.started_from = f"{weights.parent.name}/{weights.name}"
-        self.history = read_past(weights.parent)["history"]
 
     def save(self) -> None:
         """Both files are written beside their targets and renamed, so that a kill never leaves half of one."""
+        past = {name: getattr(self, name) for name in (*PAST[1:], "losses", "skipped")}
         state = {
+            "recipe": as_table(self.recipe),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            **{name: getattr(self, name) for name in (*PAST, "losses", "skipped")},
+            **past,
         }
-        for name, content in ((AVERAGED, self.averaged.module.state_dict()), (CHECKPOINT, state)):
-            partial = self.out / f"{name}.partial"
-            torch.save(content, partial)
-            os.replace(partial, self.out / name)
+        contents = {CHECKPOINT: state, AVERAGED: self.averaged.module.state_dict()}
+        for name, content in contents.items():
+            torch.save(content, self.out / f"{name}.partial")
+        for name in contents:
+            os.replace(self.out / f"{name}.partial", self.out / name)
+
+    def lock(self) -> None:
+        """This process alone; ValueError if another one trains here. Let go when it ends, however it ends."""
+        lock = os.open(self.out / "lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"{self.out}: another process trains this run") from error
 
     def train(self, load: LoadVolumes, workers: int) -> None:
         """Every stage from where the run stands to the end."""
@@ -150,17 +178,18 @@ class Run:
         stage = self.recipe.stages[self.stage]
         fold = load(self.recipe, stage, True) if stage.hold_out else None
         volumes = load(self.recipe, stage, False)
-        if self.step == 0:
-            self._begin(stage, volumes)
+        self._begin(stage, volumes)
+        if fold is not None and self.step and self._is_evaluated(stage) and not self._has_evaluated():
+            self._evaluate(fold, stage)  # a kill came in between
         saved = started = time.monotonic()
-        first, before = self.step, self.seconds
+        first, before, before_stage = self.step, self.seconds, self.history[-1]["seconds"]
         for images, labels in batches(volumes, self.recipe, self.stage, self.step, workers):
             rate = learning_rate(self.step, stage, self.recipe.optimiser.warm_up_steps)
             self._one_step(images.to(self.device), labels.to(self.device), rate)
             self.step += 1
-            self.history[-1]["steps"] = self.step
             now = time.monotonic()
             self.seconds = before + now - started
+            self.history[-1] |= {"steps": self.step, "seconds": before_stage + now - started}
             if self.step % LOG_EVERY == 0:
                 pace = (now - started) / (self.step - first)
                 self._log_metrics(stage, rate, pace * (stage.steps - self.step))
@@ -170,14 +199,40 @@ class Run:
                 saved = now
             if fold is not None and due:
                 self._evaluate(fold, stage)
+            if self.stopped:
+                self.save()
+                raise SystemExit(f"{self.out}: stopped at step {self.step} of stage {stage.name}; the command goes on")
+        if self.losses or self.skipped:
+            self._log_metrics(stage, learning_rate(stage.steps - 1, stage, 1), 0.0)
 
     def _begin(self, stage: Stage, volumes: Volumes) -> None:
-        """A stage begins where the average stands, and averages anew."""
+        """A stage begins where the average stands, and averages anew. Whom it shows is written down.
+
+        DataError if it goes on with other scans than it began with.
+        """
+        shown = {"scans": list(volumes.names), "patients": sorted(set(volumes.patients))}
+        if self.step:
+            before = set(self.history[-1]["scans"])
+            if before != set(volumes.names):
+                odd = ", ".join(sorted(before ^ set(volumes.names)))
+                raise DataError(f"{self.out}: stage {stage.name} was begun with other scans; differing: {odd}")
+            return
         if self.stage > 0:
             self.network.load_state_dict(self.averaged.module.state_dict())
             self.averaged.n_averaged.zero_()
-        shown = {"scans": list(volumes.names), "patients": sorted(set(volumes.patients))}
-        self.history.append({"run": self.out.name, "name": stage.name, "steps": 0, **shown})
+        without = {
+            "without_above": list(self.recipe.data.without_above),
+            "without_below": list(self.recipe.data.without_below),
+        }
+        self.history.append({"run": self.out.name, "name": stage.name, "steps": 0, "seconds": 0.0, **shown, **without})
+
+    def _has_evaluated(self) -> bool:
+        """Whether the table has a row of where the run stands."""
+        path = self.out / EVALUATIONS
+        if not path.exists():
+            return False
+        with path.open(newline="") as file:
+            return any(row[:2] == [str(n) for n in self._reached] for row in csv.reader(file))
 
     def _is_evaluated(self, stage: Stage) -> bool:
         return self.step == stage.steps or (stage.evaluate_every is not None and self.step % stage.evaluate_every == 0)
@@ -196,6 +251,10 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_norm)
         if not torch.isfinite(norm):  # one such step would end the run; that it was left out is said and counted
             self.skipped += 1
+            if self.skipped == MOST_SKIPPED:
+                raise ArithmeticError(
+                    f"{MOST_SKIPPED} gradients in a row or nearly so are not finite; see the recipe's rates"
+                )
             print(f"step {self.step}: the gradient is not finite, step left out", flush=True)
             return
         self.optimiser.step()
@@ -216,9 +275,12 @@ class Run:
         self._log_evaluation(stage, result)
         try:
             from training.pictures import draw
+
+            draw(self.out)
         except ImportError:  # no matplotlib, as on a machine that has only what a pack needs
             return
-        draw(self.out)
+        except (OSError, ValueError, BadZipFile) as error:  # a picture is not worth a run
+            print(f"no picture: {error}", flush=True)
 
     def _log_metrics(self, stage: Stage, rate: float, left: float) -> None:
         loss = float(np.mean(self.losses)) if self.losses else math.nan
@@ -241,7 +303,7 @@ class Run:
 
 
 def _append(path: Path, header: list[str], row: list[Any]) -> None:
-    new = not path.exists()
+    new = not path.exists() or not path.stat().st_size
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
@@ -254,11 +316,12 @@ def _forget_after(path: Path, reached: tuple[int, int]) -> None:
     if not path.exists():
         return
     with path.open(newline="") as file:
-        header, *rows = csv.reader(file)
+        header, *rows = [*csv.reader(file)] or [[]]
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as file:
-        kept = [row for row in rows if (int(row[0]), int(row[1])) <= reached]
-        csv.writer(file).writerows([header, *kept])
+        whole = [row for row in rows if len(row) == len(header)]  # a kill may have left half of the last one
+        kept = [row for row in whole if (int(row[0]), int(row[1])) <= reached]
+        csv.writer(file).writerows([header, *kept] if header else [])
     os.replace(partial, path)
 
 
@@ -294,10 +357,13 @@ def main() -> None:
     workers = arguments.workers
     if workers is None:
         workers = 1 if run.device.type == "cpu" else max(1, (os.cpu_count() or 2) - 1)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(run, "stopped", True))
     try:
         run.train(load, workers)
-    except Exception as error:  # a scan that cannot be read, a recipe that does not fit the data
-        if not isinstance(error, _refusals()):
+        print(f"{run.out}: done; training.export makes a bundle of it")
+    except Exception as error:  # a scan that cannot be read, data that do not fit the recipe
+        if not isinstance(error, (DataError, *_refusals())):
             raise
         parser.exit(2, f"{error}\n")
 
@@ -314,6 +380,7 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     # compiled where it pays: on two CPU cores it gains nothing and costs 25 s
     compiled = device.type == "cuda" and not arguments.no_compile
     run = Run(recipe, arguments.out, device, teacher, compiled=compiled)
+    run.lock()
     if arguments.start_from:
         run.start_from(arguments.start_from)
     run.resume()

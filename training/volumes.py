@@ -21,6 +21,10 @@ POINTS_PER_ORGAN = 400  # where patches may be centred; enough to see an organ e
 ORGAN_FREE_MM = 40  # what is beyond the labels is worth showing from this height on
 
 
+class DataError(ValueError):
+    """The data are not what a recipe asks for, or are damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Volume:
     """One scan.

@@ -14,7 +14,7 @@ from training.train import Run  # noqa: E402
 def run(tmp_path):
     run = Run(load_recipe(write_recipe(tmp_path)), tmp_path / "run", torch.device("cpu"))
     run.stage, run.step, run.seconds = 1, 3, 60.0
-    run.history = [{"run": "run", "name": "coarse", "steps": 20, "scans": ["a"], "patients": ["A"]}]
+    run.history = [{"run": "run", "name": "coarse", "steps": 20, "seconds": 60.0, "scans": ["a"], "patients": ["A"]}]
     run.save()
     (run.out / "metrics.csv").write_text("stage\n")
     (run.out / "slices").mkdir()

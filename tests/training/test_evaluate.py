@@ -58,11 +58,18 @@ def test_patients_count_alike_however_many_volumes_they_have():
 def test_a_patch_stage_sees_the_volume_at_its_spacing_amid_air():
     stage = replace(FINE.stages[0], spacing_mm=(4.0, 4.0, 4.0))
     image, labels = whole(body(), FINE, stage)
-    assert tuple(image.shape) == tuple(labels.shape) == (32, 16, 32)
-    torch.testing.assert_close(image[:20, :, :18], body().image.float(), atol=0.01, rtol=0)
-    assert torch.equal(labels[:20, :, :18], body().labels)
+    assert tuple(image.shape) == tuple(labels.shape) == (48, 48, 48)
+    torch.testing.assert_close(image[:20, :16, :18], body().image.float(), atol=0.01, rtol=0)
+    assert torch.equal(labels[:20, :16, :18], body().labels)
     assert (image[20:] == -1024).all()
     assert not labels[20:].any()
+
+
+def test_a_stage_coarser_than_its_volumes_sees_them_at_its_own_spacing():
+    image, labels = whole(body(), FINE, replace(FINE.stages[0], spacing_mm=(8.0, 8.0, 8.0)))
+    assert tuple(image.shape) == (48, 48, 48)  # 10 x 8 x 9 voxels, filled up to the smallest that the network takes
+    assert int((image > -1000).sum()) == 10 * 8 * 9
+    assert labels.sum() == 64
 
 
 def test_a_scan_stage_sees_the_whole_scan_in_its_shape():

@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
@@ -26,9 +27,10 @@ def exported(tmp_path, monkeypatch, run, text=TINY):
 def stopped_run(tmp_path, stage, step, text=TINY):
     run = Run(load_recipe(write_recipe(tmp_path, text)), tmp_path / "run", torch.device("cpu"))
     run.stage, run.step = stage, step
+    common = {"run": "run", "seconds": 60.0, "without_above": ["a1"], "without_below": []}
     run.history = [
-        {"run": "run", "name": "coarse", "steps": 20, "scans": ["a1", "a2"], "patients": ["A"]},
-        {"run": "run", "name": "fine", "steps": 2, "scans": ["a1", "a2", "b"], "patients": ["A", "B"]},
+        {**common, "name": "coarse", "steps": 20, "scans": ["a1", "a2"], "patients": ["A"]},
+        {**common, "name": "fine", "steps": 2, "scans": ["a1", "a2", "b"], "patients": ["A", "B"], "without_above": []},
     ][: stage + 1]
     run.save()
     return run.out
@@ -36,14 +38,33 @@ def stopped_run(tmp_path, stage, step, text=TINY):
 
 def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path, monkeypatch):
     write_data(tmp_path / "data")
-    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 0, 3)), "fine")
-    assert bundle.training["stages"] == [{"run": "run", "name": "coarse", "steps": 20}]
-    assert bundle.training["scans"] == ["a1", "a2"]  # the first stage leaves the fold out
-    assert bundle.training["patients"] == 1
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2)), "fine")
+    stages = [{"run": "run", "name": "coarse", "steps": 20}, {"run": "run", "name": "fine", "steps": 2}]
+    assert bundle.training["stages"] == stages
+    assert bundle.training["scans"] == ["a1", "a2", "b"]
+    assert (bundle.training["patients"], bundle.training["minutes"]) == (2, 2)
+    assert bundle.training["without_slices_above_the_labels"] == []  # the last stage has shown them
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("stage", "text", "message"),
+    [
+        (0, TINY, "stands in stage coarse; export after its last one has begun"),
+        (1, TINY.replace("channels = [4, 6, 8]", "channels = [4, 6, 9]"), r"trained with another recipe \(network\)"),
+    ],
+)
+def test_a_run_that_is_not_what_its_bundle_would_say_is_refused(tmp_path, monkeypatch, capsys, stage, text, message):
+    write_data(tmp_path / "data")
+    run = stopped_run(tmp_path, stage, 2)
+    with pytest.raises(SystemExit) as stopped:
+        exported(tmp_path, monkeypatch, run, text)
+    assert stopped.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "weights" / "tiny").exists()
 
 
 def test_a_run_that_was_carried_home_without_its_optimiser(tmp_path, monkeypatch):

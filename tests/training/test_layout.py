@@ -54,6 +54,10 @@ def test_labels_under_other_spellings_or_names_but_the_same_ids(tmp_path):
         ({"labels": {"background": 0, "liver": 1}}, "labels must have the ids"),
         ({"labels": {"background": 0, "spleen": 1, **{f"organ {number}": number for number in range(2, 14)}}}, "ids"),
         ({"labels": [1, 2]}, "not a dataset.json of nnU-Net"),
+        (
+            {"labels": {"kidney_left": 2, "kidney_right": 13, **{f"o {n}": n for n in range(14) if n not in (2, 13)}}},
+            "ids",
+        ),
         ({"channel_names": {"0": "CT", "1": "PET"}}, "one channel"),
         ({"file_ending": ".mha"}, "found 1 in .mha"),
     ],
@@ -67,8 +71,23 @@ def test_a_data_set_of_something_else(tmp_path, changes, message):
 def test_a_table_without_its_columns(tmp_path):
     touch(tmp_path / "a_0000.nii.gz")
     (tmp_path / "volumes.tsv").write_text("name,patient\na,A\n")
-    with pytest.raises(SetupError, match=r"volumes\.tsv: column name, patient is missing"):
+    with pytest.raises(SetupError, match=r"volumes\.tsv: line 2, \?: no name or no patient"):
         find_cases(tmp_path)
+
+
+def test_a_table_as_a_spreadsheet_writes_it(tmp_path):
+    touch(tmp_path / "a_0000.nii.gz")
+    (tmp_path / "volumes.tsv").write_bytes("\ufeffname\tpatient\r\na\tA \r\n".encode())
+    assert find_cases(tmp_path)[0].patient == "A"
+    (tmp_path / "volumes.tsv").write_text("name\tpatient\na\tA\na\tB\n")
+    with pytest.raises(SetupError, match="line 3, a: patients A and B"):
+        find_cases(tmp_path)
+
+
+def test_unlabelled_scans_of_nnunets_layout_are_left_out(tmp_path):
+    nnunet(tmp_path)
+    (tmp_path / "labelsTr" / "a.nii.gz").unlink()
+    assert [case.name for case in find_cases(tmp_path)] == ["b"]
 
 
 def test_nothing_there(tmp_path):

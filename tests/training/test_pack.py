@@ -129,7 +129,8 @@ def test_parts_are_no_larger_than_they_may_be(tmp_path, recipe_path, monkeypatch
         ("spacing_mm = [4.0, 4.0, 4.0]", "spacing_mm = [2.0, 4.0, 4.0]", "packed at .* stage coarse wants"),
         ("[optimiser]", "[intensity]\nlow = -900\n[optimiser]", "HU from -512 to 508 are kept"),
         ("[network]", 'without_above = ["a1"]\n[network]', "packed with other slices left out"),
-        ('fold_patients = ["B"]', 'fold_patients = ["X"]', "no volume of the fold"),
+        ('fold_patients = ["B"]', 'fold_patients = ["B", "X"]', "has no X, which data of the recipe names"),
+        ('fold_patients = ["B"]', "fold_patients = []", "no volume of the fold"),
     ],
 )
 def test_a_pack_that_is_not_what_the_recipe_asks_for(packed, tmp_path, old, new, message):
@@ -144,13 +145,21 @@ def test_a_pack_that_is_not_what_the_recipe_asks_for(packed, tmp_path, old, new,
     [('fold_patients = ["A"]', "new", "differ in [data]"), ('fold_patients = ["B"]', ".", "is there already")],
 )
 def test_what_cannot_be_packed_is_one_line(tmp_path, recipe_path, monkeypatch, capsys, other, out, message):
-    (tmp_path / "other.toml").write_text(TINY.replace('fold_patients = ["B"]', other))
+    text = TINY.replace('fold_patients = ["B"]', other).replace('name = "tiny"', 'name = "other"')
+    (tmp_path / "other.toml").write_text(text)
     arguments = [str(recipe_path), str(tmp_path / "other.toml"), "--data", "none", "--out", str(tmp_path / out)]
     monkeypatch.setattr(sys, "argv", ["pack", *arguments, "--spacing", "4", "4", "4"])
     with pytest.raises(SystemExit) as stopped:
         pack.main()
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_damaged_part_is_named(packed, recipe_path):
+    recipe = load_recipe(recipe_path)
+    (packed / "part-0000.bin").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"part-0000\.bin: b cannot be read"):
+        open_pack(packed).volumes(recipe, recipe.stages[0], True)[0]
 
 
 def test_the_index_is_plain(packed):

@@ -51,8 +51,8 @@ def test_a_run_learns_and_leaves_its_tables_and_pictures(recipe, data, tmp_path,
     run.train(volumes_of(data), workers=0)
     losses = [float(value) for value in column(run.out / "metrics.csv", "loss")]
     assert losses[3] < 0.9 * losses[0]
-    assert column(run.out / "metrics.csv", "stage") == ["0"] * 4 + ["1"]
-    assert column(run.out / "metrics.csv", "skipped") == ["0"] * 5
+    assert column(run.out / "metrics.csv", "stage") == ["0"] * 4 + ["1"] * 2  # the last row is of a step
+    assert column(run.out / "metrics.csv", "skipped") == ["0"] * 6
     # the fold is looked at where it is held out, and only there
     assert column(run.out / "evaluations.csv", "step") == ["10", "20"]
     assert (run.out / "curves.png").exists()
@@ -124,7 +124,9 @@ def test_a_step_whose_gradient_is_not_finite_is_left_out_and_counted(recipe, tmp
 
 def test_a_run_can_start_from_anothers_weights_and_has_its_past(recipe, tmp_path):
     first = Run(recipe, tmp_path / "first", CPU)
-    first.history = [{"run": "first", "name": "coarse", "steps": 20, "scans": ["a1"], "patients": ["A"]}]
+    first.history = [
+        {"run": "first", "name": "coarse", "steps": 20, "seconds": 1.0, "scans": ["a1"], "patients": ["A"]}
+    ]
     with torch.no_grad():
         for parameter in first.averaged.parameters():
             parameter.add_(1.0)
@@ -139,16 +141,103 @@ def test_a_run_can_start_from_anothers_weights_and_has_its_past(recipe, tmp_path
     third.resume()
     assert third.started_from == "first/averaged.pt"
     assert third.history == first.history
-    with pytest.raises(ValueError, match="has begun already"):
-        third.start_from(first.out / "averaged.pt")
+    third.start_from(tmp_path / "nowhere" / "averaged.pt")  # the same command again: the run has begun and goes on
+    first.history[0]["patients"] = ["A", "B"]
+    first.save()
+    with pytest.raises(ValueError, match=r"averaged\.pt: trained on B, whom this recipe holds out"):
+        Run(recipe, tmp_path / "fourth", CPU).start_from(first.out / "averaged.pt")
 
 
 def test_what_a_run_was_trained_on_is_written_down_as_it_happens(recipe, data, tmp_path):
     run = Run(recipe, tmp_path / "run", CPU)
     run.train(volumes_of(data), workers=0)
     first, last = read_past(run.out)["history"]
-    assert first == {"run": "run", "name": "coarse", "steps": 20, "scans": ["a1", "a2"], "patients": ["A"]}
-    assert last == {"run": "run", "name": "fine", "steps": 6, "scans": ["a1", "a2", "b"], "patients": ["A", "B"]}
+    assert (first["run"], first["name"], first["steps"], first["scans"]) == ("run", "coarse", 20, ["a1", "a2"])
+    assert (last["name"], last["steps"], last["patients"]) == ("fine", 6, ["A", "B"])
+    assert first["patients"] == ["A"]
+    assert 0 < last["seconds"] < run.seconds
+
+
+def stopped_at(recipe, data, out, step, monkeypatch):
+    """A run that somebody ended at a step of its first stage."""
+    run = Run(recipe, out, CPU)
+    count = run._one_step
+
+    def one_step(*arguments):
+        run.stopped = run.step + 1 == step
+        count(*arguments)
+
+    monkeypatch.setattr(run, "_one_step", one_step)
+    with pytest.raises(SystemExit, match=f"stopped at step {step} of stage coarse; the command goes on"):
+        run.train(volumes_of(data), workers=0)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 2}, r"another recipe \(seed\)"),
+        ({"data": {"fold_patients": ("A",)}}, r"another recipe \(data\)"),
+        ({"stages": 0}, r"another recipe \(stages\)"),
+        ({"threads": 2}, None),
+        ({"stages": 1}, None),
+    ],
+)
+def test_a_run_goes_on_with_its_own_recipe_only(recipe, data, tmp_path, monkeypatch, changes, message):
+    """Seed, data and stages of the past must be the same; stages may be added at the end, threads are free."""
+    stopped_at(recipe, data, tmp_path / "run", 3, monkeypatch)
+    if "stages" in changes:
+        more = replace(recipe.stages[-1], name="more")
+        changes = {"stages": (*recipe.stages, more) if changes["stages"] else recipe.stages[1:]}
+    elif "data" in changes:
+        changes = {"data": replace(recipe.data, **changes["data"])}
+    again = Run(replace(recipe, **changes), tmp_path / "run", CPU)
+    if message:
+        with pytest.raises(ValueError, match=message):
+            again.resume()
+    else:
+        again.resume()
+        assert again.step == 3
+
+
+def test_a_stage_goes_on_with_its_own_scans_only(recipe, data, tmp_path, monkeypatch):
+    stopped_at(recipe, data, tmp_path / "run", 3, monkeypatch)
+    for ending in ("_0000.nii.gz", ".nii.gz"):
+        (data / f"new{ending}").write_bytes((data / f"a1{ending}").read_bytes())
+    again = Run(recipe, tmp_path / "run", CPU)
+    again.resume()
+    with pytest.raises(ValueError, match="stage coarse was begun with other scans; differing: new"):
+        again.train(volumes_of(data), workers=0)
+
+
+def test_an_evaluation_that_a_kill_prevented_is_made_up(recipe, data, tmp_path, monkeypatch):
+    run = stopped_at(recipe, data, tmp_path / "run", 10, monkeypatch)
+    (run.out / "evaluations.csv").unlink()
+    again = Run(recipe, run.out, CPU)
+    again.resume()
+    again.train(volumes_of(data), workers=0)
+    assert column(run.out / "evaluations.csv", "step") == ["10", "20"]
+
+
+def test_a_picture_is_not_worth_a_run(recipe, data, tmp_path):
+    (tmp_path / "run" / "slices").mkdir(parents=True)
+    (tmp_path / "run" / "slices" / "0-coarse-000001.npz").write_bytes(b"half of it")
+    recipe = replace(recipe, stages=recipe.stages[:1])
+    Run(recipe, tmp_path / "run", CPU).train(volumes_of(data), workers=0)
+    assert column(tmp_path / "run" / "evaluations.csv", "step") == ["10", "20"]
+
+
+def test_two_processes_do_not_train_one_run(recipe, tmp_path):
+    first = Run(recipe, tmp_path / "run", CPU)
+    first.lock()
+    with pytest.raises(ValueError, match="another process trains this run"):
+        Run(recipe, tmp_path / "run", CPU).lock()
+
+
+def test_rates_that_break_every_step_end_the_run(recipe, data, tmp_path):
+    recipe = replace(recipe, loss=replace(recipe.loss, class_weights=(0.0,) * 14))
+    with pytest.raises(ArithmeticError, match="are not finite"):
+        Run(recipe, tmp_path / "run", CPU).train(volumes_of(data), workers=0)
 
 
 class HalfSure:
