@@ -59,10 +59,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         inputs, report = Path(name) / "inputs", Path(name) / "report.jsonl"
         inputs.mkdir()
-        for case in ABOVE:
-            write_slab(arguments.data, case, above=True, folder=inputs)
-        for case in BELOW:
-            write_slab(arguments.data, case, above=False, folder=inputs)
+        try:
+            for case in ABOVE:
+                write_slab(arguments.data, case, above=True, folder=inputs)
+            for case in BELOW:
+                write_slab(arguments.data, case, above=False, folder=inputs)
+        except OSError as error:
+            parser.exit(2, f"{error}\n")
         write_phantoms(inputs)
         outputs = ["--outputs", str(Path(name) / "outputs"), "--report", str(report)]
         segment(["--inputs", str(inputs), *outputs, "--system", arguments.system])

@@ -1,10 +1,12 @@
 """Export: `python -m training.export RECIPE --run DIR --data DIR --weights weights`. Averaged weights to a bundle.
 
-Writes OpenVINO IR (float32 arithmetic, weights stored as float16), the same with INT8 layers (NNCF post-training
-quantisation, calibrated on training scans), TorchScript, and `bundle.json` with their SHA-256 and where they come from.
+Writes OpenVINO IR (float32 arithmetic, weights stored as float16 where that is exact enough), the same with INT8 layers
+(NNCF post-training quantisation, calibrated on training scans), TorchScript, and `bundle.json` with their SHA-256 and
+where they come from.
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import shutil
@@ -32,12 +34,27 @@ from training.recipe import Recipe, as_table, changed_fields, load_recipe
 from training.run_files import AVERAGED, read_past
 from training.sample import Sampler
 
+ROUNDING_SHARE = 0.01  # of the largest score, that float16 weights may move one by
+ROUNDING_SAMPLES = 4
+
 
 def trained_network(recipe: Recipe, run: Path) -> nn.Module:
-    """The recipe's network with the run's averaged weights, rounded to float16 as they will be stored."""
+    """The recipe's network with the run's averaged weights."""
     network = build_network(recipe.network, recipe.classes)
     network.load_state_dict(torch.load(run / AVERAGED, map_location="cpu", weights_only=True))
-    return network.half().float().eval()
+    return network.eval()
+
+
+def rounded(network: nn.Module, samples: list[NDArray[np.float32]]) -> nn.Module | None:
+    """The network with weights rounded to float16; None where that moves a score by more than a hundredth of the
+    largest one."""
+    candidate = copy.deepcopy(network).half().float()
+    for sample in samples[:ROUNDING_SAMPLES]:
+        with torch.inference_mode():
+            before, after = network(torch.from_numpy(sample)), candidate(torch.from_numpy(sample))
+        if (after - before).abs().max() > ROUNDING_SHARE * before.abs().max():
+            return None
+    return candidate
 
 
 def calibration_inputs(recipe: Recipe, data: Path) -> Iterator[NDArray[np.float32]]:
@@ -51,26 +68,30 @@ def calibration_inputs(recipe: Recipe, data: Path) -> Iterator[NDArray[np.float3
         yield normalised(image, recipe.intensity)[None, None].numpy()
 
 
-def export_openvino(network: nn.Module, recipe: Recipe, samples: list[NDArray[np.float32]], folder: Path) -> None:
-    """`model.xml`, `model.bin` and `model-int8.xml`, `model-int8.bin`."""
+def export_openvino(
+    network: nn.Module, recipe: Recipe, samples: list[NDArray[np.float32]], folder: Path, *, as_float16: bool
+) -> None:
+    """`model.xml`, `model.bin` and `model-int8.xml`, `model-int8.bin`; as_float16: how weights are stored."""
     example = torch.from_numpy(samples[0])
     shape = [1, 1, -1, -1, -1] if recipe.role == "fine" else list(example.shape)
     model = openvino.convert_model(network, example_input=example, input=[("volume", shape)])
-    openvino.save_model(model, folder / "model.xml", compress_to_fp16=True)
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=as_float16)
     quantised = nncf.quantize(
         model,
         nncf.Dataset(samples),
         preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: leaky ReLU is not centred
         subset_size=len(samples),
     )
-    openvino.save_model(quantised, folder / "model-int8.xml", compress_to_fp16=True)
+    openvino.save_model(quantised, folder / "model-int8.xml", compress_to_fp16=as_float16)
 
 
-def export_torchscript(network: nn.Module, samples: list[NDArray[np.float32]], folder: Path) -> None:
-    """`model.pt`: traced, weights stored as float16."""
+def export_torchscript(
+    network: nn.Module, samples: list[NDArray[np.float32]], folder: Path, *, as_float16: bool
+) -> None:
+    """`model.pt`: traced; as_float16: how weights are stored."""
     with torch.inference_mode():
         traced = torch.jit.trace(network, torch.from_numpy(samples[0]))
-    traced.half().save(str(folder / "model.pt"))
+    (traced.half() if as_float16 else traced).save(str(folder / "model.pt"))
 
 
 def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
@@ -163,9 +184,11 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     folder.mkdir()
     network = trained_network(recipe, run)
     samples = list(calibration_inputs(recipe, data))
-    export_openvino(network, recipe, samples, folder)
+    lighter = rounded(network, samples)
+    stored, as_float16 = (lighter or network), lighter is not None
+    export_openvino(stored, recipe, samples, folder, as_float16=as_float16)
     if recipe.role == "fine":
-        export_torchscript(network, samples, folder)
+        export_torchscript(stored, samples, folder, as_float16=as_float16)
     description = describe(recipe, recipe_name, past, folder)
     (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")
     bundle = load_bundle(folder, recipe.role)

@@ -54,7 +54,7 @@ def cross_entropy(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
     soft = -(targets.teacher * logarithms).sum(1)
     trust = _trust(targets.labels, targets.teacher, loss)
     value = (1 - loss.teacher_share) * hard + loss.teacher_share * soft
-    return (value * trust).sum() / (weights[targets.labels] * trust).sum()
+    return (value * trust).sum() / (weights[targets.labels] * trust).sum().clamp(min=1.0)  # nothing to be trusted is 0
 
 
 def _trust(labels: Tensor, teacher: Tensor, loss: Loss) -> Tensor:

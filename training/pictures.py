@@ -76,7 +76,10 @@ def main() -> None:
     """Parses the arguments, draws."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder that training.train writes")
-    draw(parser.parse_args().run)
+    run = parser.parse_args().run
+    if not (run / METRICS).exists():
+        parser.exit(2, f"{run}: no {METRICS} here, so no run of training.train\n")
+    draw(run)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
+def _range(name: str, ends: tuple[float, float]) -> None:
+    if not 0 < ends[0] <= ends[1]:
+        raise ValueError(f"{name} must be two lengths above zero, the smaller first, found {ends}")
+
+
 def _shares(**values: float) -> None:
     """Probabilities, and shares of one whole."""
     for name, value in values.items():
@@ -142,11 +147,13 @@ class Sampling:
     body_mm: float
 
     def __post_init__(self) -> None:
+        _shares(**{field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_share")})
         _shares(
             phantom_share_and_organ_free_share=self.phantom_share + self.organ_free_share,
-            organ_share=self.organ_share,
             slab_share_and_stitched_share_and_padded_share=self.slab_share + self.stitched_share + self.padded_share,
         )
+        _range("slab_mm", self.slab_mm)
+        _range("body_mm", (self.body_mm, self.body_mm))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +192,11 @@ class Augmentation:
     noise_hu: float
 
     def __post_init__(self) -> None:
-        names = [field.name for field in fields(self) if field.name.endswith("_probability")]
-        _shares(**{name: getattr(self, name) for name in names})
+        numbers = {field.name: getattr(self, field.name) for field in fields(self) if field.type is float}
+        _shares(**{name: value for name, value in numbers.items() if name.endswith("_probability")})
+        if min(*numbers.values(), *self.organ_shift_hu) < 0:
+            raise ValueError("deviations must be zero or more")
+        _range("thick_slice_mm", self.thick_slice_mm)
         organs = {*self.removable_organs, *(organ for pair in self.mirror_pairs for organ in pair)}
         if not organs <= set(range(1, len(self.organ_shift_hu))):
             raise ValueError("removable_organs and mirror_pairs must name organs of organ_shift_hu")
@@ -202,8 +212,8 @@ class Optimiser:
     average_decay: float
 
     def __post_init__(self) -> None:
-        if self.warm_up_steps < 1 or not 0 <= self.average_decay < 1:
-            raise ValueError("warm_up_steps must be above zero, average_decay from 0 to below 1")
+        if self.warm_up_steps < 1 or self.gradient_norm <= 0 or not 0 <= self.average_decay < 1:
+            raise ValueError("warm_up_steps and gradient_norm must be above zero, average_decay from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +230,15 @@ class Loss:
     teacher_share: float
     disagreement_weight: float
     unsure_weight: float
+
+    def __post_init__(self) -> None:
+        _shares(
+            teacher_share=self.teacher_share,
+            disagreement_weight=self.disagreement_weight,
+            unsure_weight=self.unsure_weight,
+        )
+        if min(*self.class_weights, self.absent_weight) < 0:
+            raise ValueError("class_weights and absent_weight must be zero or more")
 
     @property
     def needs_teacher(self) -> bool:
@@ -256,6 +275,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _one_of("role", self.role, ("localiser", "fine"))
+        if self.threads < 1 or self.seed < 0:
+            raise ValueError(f"threads must be above zero and seed zero or more, found {self.threads} and {self.seed}")
         if not 0 < self.checkpoint_minutes <= 5:
             raise ValueError(f"checkpoint_minutes must be above 0 and 5 at most, found {self.checkpoint_minutes}")
         if len(self.loss.class_weights) != len(self.augmentation.organ_shift_hu):

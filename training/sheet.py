@@ -13,6 +13,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
+from app.errors import VisceraError
 from training.pictures import COLOURS, WINDOW
 from training.recipe import load_recipe
 from training.sample import Sampler
@@ -50,10 +51,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    recipe = load_recipe(arguments.recipe)
-    stage = recipe.stages[arguments.stage]
-    volumes = volumes_of(arguments.data)(recipe, stage, False)
-    draw_sheet(Sampler(volumes, recipe, stage), arguments.count, arguments.seed, arguments.out)
+    try:
+        recipe = load_recipe(arguments.recipe)
+        stage = recipe.stages[arguments.stage]
+        volumes = volumes_of(arguments.data)(recipe, stage, False)
+        draw_sheet(Sampler(volumes, recipe, stage), max(1, arguments.count), arguments.seed, arguments.out)
+    except IndexError:
+        parser.exit(2, f"{arguments.recipe}: has {len(recipe.stages)} stages, counted from 0\n")
+    except (VisceraError, OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -142,8 +142,11 @@ def main() -> None:
     parser.add_argument("--multiple", type=int, default=16, help="of its input's sides (default: %(default)s)")
     arguments = parser.parse_args()
     low, high = arguments.clip
-    intensity = Intensity(low, high, arguments.mean, arguments.deviation)
-    convert(arguments.model, arguments.out, Card(tuple(arguments.spacing), arguments.multiple, intensity))
+    try:
+        intensity = Intensity(low, high, arguments.mean, arguments.deviation)
+        convert(arguments.model, arguments.out, Card(tuple(arguments.spacing), arguments.multiple, intensity))
+    except (OSError, ValueError) as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -83,3 +83,15 @@ def test_a_localiser(tmp_path, monkeypatch):
     bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 6, text), text), "localiser")
     assert bundle.shape == (16, 16, 24)
     assert set(bundle.files) == {"openvino-float32", "openvino-int8"}
+
+
+def test_weights_are_stored_as_float16_only_where_scores_stay():
+    samples = [np.ones((1, 1, 4, 4, 4), np.float32)]
+    network = torch.nn.Conv3d(1, 2, 1, bias=False)
+    with torch.no_grad():
+        network.weight[:] = torch.tensor([1.0, 1.0001]).reshape(2, 1, 1, 1, 1)
+    assert export.rounded(network, samples).weight.flatten().tolist() == [1.0, 1.0]
+    with torch.no_grad():
+        network.weight[:] = 1e5  # beyond what float16 holds
+    assert export.rounded(network, samples) is None
+    assert network.weight.max() == 1e5
