@@ -7,6 +7,7 @@
 # index that pip reaches; the build itself needs no network.
 # --with-torch: the second image, whose fine model runs as TorchScript. Its torch must be a CPU build (+cpu): the
 #   wheel that TORCH_WHEEL=PATH names, or what pip as configured finds.
+# VISCERA_SYSTEM=NAME: another default system of the image than viscera.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -120,7 +121,7 @@ check_bundles || stop "a bundle is not what it says: $(tail -n 1 "$log"); restor
 
 say "building $name:latest"
 run "docker build" docker build --network none --build-arg "REQUIREMENTS=$requirements" \
-    --build-arg "SYSTEM=viscera${torch:+-torchscript}" --tag "$name:latest" "$here"
+    --build-arg "SYSTEM=${VISCERA_SYSTEM:-viscera${torch:+-torchscript}}" --tag "$name:latest" "$here"
 
 say "trying it on a small scan, without network"
 try_image "$name:latest"

@@ -93,10 +93,10 @@ def table(scores: list[CaseScore]) -> str:
     return "\n".join(lines)
 
 
-def save(scores: list[CaseScore], path: Path) -> None:
-    """The same as JSON."""
+def save(scores: list[CaseScore], path: Path, system: str | None = None) -> None:
+    """The same as JSON, with the system whose masks were scored, where it is known."""
     cases = [{**asdict(score), "mean": score.mean if score.dice else None} for score in scores]
-    content = {"mean_dice": overall(scores), "cases": cases}
+    content = {"system": system, "mean_dice": overall(scores), "cases": cases}
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -12,8 +12,10 @@ from app.errors import VisceraError
 from evaluation.dice import save, score_folders, table
 
 
-def validate(data: Path, outputs: Path, system: str) -> None:
+def validate(data: Path, outputs: Path, system: str) -> int:
     """Writes a mask into `outputs` for every scan in `data`; only scans are handed on, not the masks beside them.
+
+    The app's exit status: 1 where scans failed, 2 where nothing could be segmented.
 
     Masks of an earlier run are removed first: a scan that fails today is missing, not as good as it once was.
     """
@@ -21,7 +23,7 @@ def validate(data: Path, outputs: Path, system: str) -> None:
         for scan in sorted(data.glob("*_0000.nii.gz")):
             (Path(folder) / scan.name).symlink_to(scan.resolve())
             (outputs / scan.name.replace("_0000", "")).unlink(missing_ok=True)
-        segment(["--inputs", folder, "--outputs", str(outputs), "--system", system])
+        return segment(["--inputs", folder, "--outputs", str(outputs), "--system", system])
 
 
 def main() -> None:
@@ -34,14 +36,17 @@ def main() -> None:
     arguments = parser.parse_args()
     if not any(arguments.data.glob("*_0000.nii.gz")):
         parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
-    validate(arguments.data, arguments.outputs, arguments.system)
+    status = validate(arguments.data, arguments.outputs, arguments.system)
+    if status == 2:
+        parser.exit(2)  # the app has said why, and there is nothing to score
     try:
         scores = score_folders(arguments.data, arguments.outputs)
     except VisceraError as error:
         parser.exit(2, f"{error}\n")
     print(table(scores), flush=True)
     if arguments.json:
-        save(scores, arguments.json)
+        save(scores, arguments.json, arguments.system)
+    parser.exit(status)
 
 
 if __name__ == "__main__":

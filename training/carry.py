@@ -31,6 +31,8 @@ def away(run: Path, folder: Path, *, optimiser: bool) -> None:
     contents = {AVERAGED: buffer.getvalue()}
     if optimiser:
         contents[CHECKPOINT] = (run / CHECKPOINT).read_bytes()
+    if folder.exists():
+        raise ValueError(f"{folder}: is there already; name a new folder")
     folder.mkdir(parents=True)
     for name, content in contents.items():
         split(content, folder, name)

@@ -88,13 +88,13 @@ class Pack:
         wants them (they are averaged when they are read), not coarser.
         """
         if any(have > 1.01 * want for have, want in zip(self.spacing_mm, stage.spacing_mm, strict=True)):
-            raise ValueError(
+            raise DataError(
                 f"{self.folder}: packed at {self.spacing_mm} mm, stage {stage.name} wants {stage.spacing_mm}"
             )
         if recipe.intensity.low < LOW or recipe.intensity.high > HIGH:
             raise DataError(f"{self.folder}: HU from {LOW} to {HIGH} are kept, the recipe's intensity goes beyond")
         if shown_slices_of(recipe.data) != self.shown:
-            raise ValueError(
+            raise DataError(
                 f"{self.folder}: packed with other slices left out than data of the recipe says; pack again"
             )
         data = recipe.data

@@ -325,10 +325,14 @@ def load_recipe(path: Path) -> Recipe:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: not a recipe as `save_recipe` writes it: {error}") from error
         return recipe
+    from app.bundle import Window
     from app.schema import parse
     from app.toml_file import read_toml
 
-    return parse(Recipe, read_toml(path), path)
+    recipe = parse(Recipe, read_toml(path), path)
+    if recipe.export.window is not None:
+        parse(Window, recipe.export.window, path, "export.window")
+    return recipe
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -14,10 +14,10 @@ from app.bundle import FILE_NAME
 from app.labels import ORGANS
 
 
-def accuracy(scores: dict[str, Any], system: str) -> dict[str, Any]:
-    """Mean Dice over patients, of all organs and of each, and the cases it was measured on."""
+def accuracy(scores: dict[str, Any]) -> dict[str, Any]:
+    """Mean Dice over patients, of all organs and of each, with which system and on which cases."""
     return {
-        "system": system,
+        "system": scores["system"],
         "cases": [case["case"] for case in scores["cases"]],
         "mean_dice": round(scores["mean_dice"], 4),
         "mean_dice_of_organ": _by_organ([case["dice"] for case in scores["cases"]]),
@@ -47,7 +47,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("scores", type=Path)
-    parser.add_argument("--system", default="viscera", help="that the scores are of (default: %(default)s)")
     parser.add_argument("--engine", default="openvino-int8", help="of a localiser's scores (default: %(default)s)")
     arguments = parser.parse_args()
     path = arguments.bundle / FILE_NAME
@@ -56,7 +55,7 @@ def main() -> None:
         if card["role"] == "localiser":
             card["accuracy"] = localiser_accuracy(scores[arguments.engine], arguments.engine)
         else:
-            card["accuracy"] = accuracy(scores, arguments.system)
+            card["accuracy"] = accuracy(scores)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     except KeyError as error:

@@ -22,6 +22,8 @@ def read_past(run: Path) -> dict[str, Any]:
     history: per stage, that of the run it started from first, `run`, `name`, `steps`, `seconds`, `scans`, `patients`,
     and the scans whose slices beyond the labels were left out. FileNotFoundError without a run.
     """
-    path = run / CHECKPOINT
-    state = torch.load(path if path.exists() else run / HISTORY, map_location="cpu", weights_only=True)
+    path = next((run / name for name in (CHECKPOINT, HISTORY) if (run / name).exists()), None)
+    if path is None:
+        raise FileNotFoundError(f"{run}: no run of training.train here, neither {CHECKPOINT} nor {HISTORY}")
+    state = torch.load(path, map_location="cpu", weights_only=True)
     return {name: state[name] for name in PAST}

@@ -178,7 +178,7 @@ class Run:
         stage = self.recipe.stages[self.stage]
         fold = load(self.recipe, stage, True) if stage.hold_out else None
         volumes = load(self.recipe, stage, False)
-        self._begin(stage, volumes)
+        self._begin(stage, volumes, fold)
         if fold is not None and self.step and self._is_evaluated(stage) and not self._has_evaluated():
             self._evaluate(fold, stage)  # a kill came in between
         saved = started = time.monotonic()
@@ -205,11 +205,14 @@ class Run:
         if self.losses or self.skipped:
             self._log_metrics(stage, learning_rate(stage.steps - 1, stage, 1), 0.0)
 
-    def _begin(self, stage: Stage, volumes: Volumes) -> None:
+    def _begin(self, stage: Stage, volumes: Volumes, fold: Volumes | None) -> None:
         """A stage begins where the average stands, and averages anew. Whom it shows is written down.
 
-        DataError if it goes on with other scans than it began with.
+        DataError if it goes on with other scans than it began with, or if the fold's have been trained on.
         """
+        seen = {name for entry in self.history for name in entry["scans"]} & {*(fold.names if fold else ())}
+        if seen:
+            raise DataError(f"{self.out}: {', '.join(sorted(seen))} of the fold were trained on by {self.started_from}")
         shown = {"scans": list(volumes.names), "patients": sorted(set(volumes.patients))}
         if self.step:
             before = set(self.history[-1]["scans"])
@@ -362,6 +365,8 @@ def main() -> None:
     try:
         run.train(load, workers)
         print(f"{run.out}: done; training.export makes a bundle of it")
+    except ArithmeticError as error:
+        parser.exit(2, f"{error}\n")
     except Exception as error:  # a scan that cannot be read, data that do not fit the recipe
         if not isinstance(error, (DataError, *_refusals())):
             raise

@@ -15,6 +15,7 @@ role = "fine"
 threads = 1
 [data]
 fold_patients = ["B"]
+reference_masks = "phantoms"
 [network]
 kind = "plain-unet"
 channels = [4, 6, 8]
