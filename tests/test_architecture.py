@@ -56,3 +56,21 @@ def test_only_the_pipeline_knows_the_order():
             assert used <= known[path.stem]
         else:
             assert len(used) <= 1, path.stem
+
+
+PACK_SIDE = (
+    "augment", "carry", "evaluate", "losses", "networks", "pack", "recipe", "run_files", "sample", "teacher", "train",
+    "volumes",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACK_SIDE)
+def test_training_on_a_pack_imports_torch_and_numpy_alone(name):
+    """As far as modules go; what a function needs beside them it imports when it is called."""
+    body = ast.parse((PROJECT / "training" / f"{name}.py").read_text()).body
+    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in imports if isinstance(node, ast.ImportFrom)]
+    outside = {dotted.split(".")[0] for dotted in names} - sys.stdlib_module_names
+    assert outside <= {"numpy", "torch", "training"}
+    assert {dotted.split(".")[1] for dotted in names if dotted.startswith("training.")} <= set(PACK_SIDE)
