@@ -26,7 +26,7 @@ from app.errors import CaseError, VisceraError
 from app.grid import Box, Grid, whole
 from app.hounsfield import AIR
 from app.labels import ORGANS
-from app.locate import organ_box, organ_scores
+from app.locate import locate, organ_scores
 from app.read import read
 from app.resample import use_threads
 from app.system import WEIGHTS, Locate, load_system
@@ -77,16 +77,14 @@ class Localiser:
     engine: Engine
     choice: Locate
 
-    def labels(self, case: Case) -> Labels:
-        """The organs it sees, on its own coarse grid of the same extent."""
-        return classify(organ_scores(case.voxels, case.grid, self.bundle, self.engine))
-
     def box(self, case: Case) -> Box | None:
         """The voxels it keeps."""
         choice = self.choice
-        return organ_box(
-            self.labels(case),
+        return locate(
+            case.voxels,
             case.grid,
+            self.bundle,
+            self.engine,
             min_component_ml=choice.min_component_ml,
             min_component_share=choice.min_component_share,
             margin_mm=choice.margin_mm,

@@ -18,7 +18,7 @@ import torch
 from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, SLICES, read_past
 
 PART_BYTES = 15_000_000
-MANIFEST = "manifest.json"  # length and SHA-256 of what was split
+MANIFEST = "manifest.json"  # SHA-256 of what was split
 TABLES = (METRICS, EVALUATIONS)
 
 

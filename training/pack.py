@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.recipe import Data, Recipe, Spacing, Stage, load_recipe, save_recipe
+from training.recipe import Recipe, Spacing, Stage, load_recipe, save_recipe
 from training.volumes import DataError, Volume
 
 INDEX = "index.json"
@@ -93,7 +93,7 @@ class Pack:
             )
         if recipe.intensity.low < LOW or recipe.intensity.high > HIGH:
             raise DataError(f"{self.folder}: HU from {LOW} to {HIGH} are kept, the recipe's intensity goes beyond")
-        if shown_slices_of(recipe.data) != self.shown:
+        if recipe.data.without != self.shown:
             raise DataError(
                 f"{self.folder}: packed with other slices left out than data of the recipe says; pack again"
             )
@@ -102,19 +102,11 @@ class Pack:
         unknown |= {*data.exclude} - {e.name for e in self.entries} - {*self.excluded}
         if unknown:
             raise DataError(f"{self.folder}: has no {', '.join(sorted(unknown))}, which data of the recipe names")
-        kept = [e for e in self.entries if e.name not in data.exclude]
-        if fold:
-            kept = [e for e in kept if e.patient in data.fold_patients]
-        else:
-            kept = [e for e in kept if stage.trains_on(e.patient, data)]
+        shown = [e for e in self.entries if e.name not in data.exclude]
+        kept = [e for e in shown if stage.shows(e.patient, data, fold=fold)]
         if not kept:
             raise DataError(f"{self.folder}: no volume {'of the fold' if fold else 'to train on'} in this pack")
         return Packed(self.folder, kept)
-
-
-def shown_slices_of(data: Data) -> dict[str, list[str]]:
-    """What of a recipe's choices is in the volumes themselves."""
-    return {"without_above": sorted(data.without_above), "without_below": sorted(data.without_below)}
 
 
 def to_bytes(image: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -162,7 +154,7 @@ def write_pack(volumes: Iterable[Volume], recipes: Sequence[Recipe], spacing: Sp
     (partial / _part_name(parts)).write_bytes(part)
     index = {
         "spacing_mm": spacing,
-        "shown": shown_slices_of(recipes[0].data),
+        "shown": recipes[0].data.without,
         "excluded": recipes[0].data.exclude,
         "volumes": entries,
     }

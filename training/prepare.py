@@ -130,10 +130,7 @@ def named_cases(cases: list[CaseFiles], data: Data) -> list[CaseFiles]:
 
 def chosen_cases(cases: list[CaseFiles], data: Data, stage: Stage, fold: bool) -> list[CaseFiles]:
     """The fold's cases, or those a stage trains on. SetupError if there are none."""
-    if fold:
-        chosen = [case for case in cases if case.patient in data.fold_patients]
-    else:
-        chosen = [case for case in cases if stage.trains_on(case.patient, data)]
+    chosen = [case for case in cases if stage.shows(case.patient, data, fold=fold)]
     if not chosen:
         raise SetupError(f"stage {stage.name}: none of the {len(cases)} cases is {'of the fold' if fold else 'left'}")
     return chosen

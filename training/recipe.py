@@ -64,6 +64,11 @@ class Data:
     without_below: tuple[str, ...]
     reference_masks: str
 
+    @property
+    def without(self) -> dict[str, list[str]]:
+        """What is left out of the volumes themselves, by field."""
+        return {"without_above": sorted(self.without_above), "without_below": sorted(self.without_below)}
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -122,9 +127,10 @@ class Stage:
         if self.hold_out != (self.evaluate_every is not None and self.evaluate_every > 0):
             raise ValueError("evaluate_every goes with hold_out = true, and only with that")
 
-    def trains_on(self, patient: str, data: Data) -> bool:
-        """Whether a patient's volumes are shown in this stage."""
-        return not (self.hold_out and patient in data.fold_patients)
+    def shows(self, patient: str, data: Data, *, fold: bool) -> bool:
+        """Whether a patient's volumes are among those this stage is evaluated on (`fold`), or trains on."""
+        in_fold = patient in data.fold_patients
+        return in_fold if fold else not (self.hold_out and in_fold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,11 +223,8 @@ class Run:
         if self.stage > 0:
             self.network.load_state_dict(self.averaged.module.state_dict())
             self.averaged.n_averaged.zero_()
-        without = {
-            "without_above": list(self.recipe.data.without_above),
-            "without_below": list(self.recipe.data.without_below),
-        }
-        self.history.append({"run": self.out.name, "name": stage.name, "steps": 0, "seconds": 0.0, **shown, **without})
+        began = {"run": self.out.name, "name": stage.name, "steps": 0, "seconds": 0.0}
+        self.history.append({**began, **shown, **self.recipe.data.without})
 
     def _has_evaluated(self) -> bool:
         """Whether the table has a row of where the run stands."""
