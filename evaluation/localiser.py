@@ -31,7 +31,7 @@ from app.read import read
 from app.resample import use_threads
 from app.system import WEIGHTS, Locate, load_system
 from app.types import Labels, Shape, Voxels
-from evaluation.dice import dice
+from evaluation.overlap import dice
 
 SLAB_MM = 100
 SLAB_STEP_MM = 20

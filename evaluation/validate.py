@@ -1,6 +1,7 @@
-"""Validate: `python -m evaluation.validate DATA`. The whole pipeline on a folder of scans with masks, then Dice.
+"""Validate: `python -m evaluation.validate DATA`. The whole pipeline on a folder of scans with masks, then its scores.
 
-DATA holds `NAME_0000.nii.gz` and `NAME.nii.gz`, one beside the other, as training data do.
+DATA holds `NAME_0000.nii.gz` and `NAME.nii.gz`, one beside the other, as training data do. Masks and scores (as
+`evaluation.score` writes them) go into --outputs.
 """
 
 import argparse
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from app.command_line import main as segment
 from app.errors import VisceraError
-from evaluation.dice import save, score_folders, table
+from evaluation.score import write_all
+from evaluation.scoring import score_folders
 
 
 def validate(data: Path, outputs: Path, system: str) -> int:
@@ -32,7 +34,6 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of NAME_0000.nii.gz and NAME.nii.gz")
     parser.add_argument("--system", default="viscera", help="as of the app (default: %(default)s)")
     parser.add_argument("--outputs", type=Path, default=Path("build/validation"), help="default: %(default)s")
-    parser.add_argument("--json", type=Path, help="write the scores into this file too")
     arguments = parser.parse_args()
     if not any(arguments.data.glob("*_0000.nii.gz")):
         parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
@@ -40,12 +41,11 @@ def main() -> None:
     if status == 2:
         parser.exit(2)  # the app has said why, and there is nothing to score
     try:
-        scores = score_folders(arguments.data, arguments.outputs)
+        scores, warnings = score_folders(arguments.data, arguments.outputs)
     except VisceraError as error:
         parser.exit(2, f"{error}\n")
-    print(table(scores), flush=True)
-    if arguments.json:
-        save(scores, arguments.json, arguments.system)
+    out = arguments.outputs / "scores.csv"
+    print(write_all({arguments.system: scores}, out, warnings, truth=str(arguments.data), system=arguments.system))
     parser.exit(status)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from app import command_line
 from app.labels import ORGANS
-from evaluation.dice import dice
+from evaluation.overlap import dice
 from tests.shared import CASES, check_volumes, needs_cases
 
 pytestmark = [pytest.mark.slow, needs_cases]

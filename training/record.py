@@ -1,6 +1,6 @@
 """Record: `python -m training.record BUNDLE SCORES`. Puts measured accuracy into a bundle's card.
 
-SCORES is what `evaluation.validate --json` wrote, a figure of the whole system that used the bundle; of a localiser,
+SCORES is the `scores.json` that `evaluation.validate` wrote, of the whole system that used the bundle; of a localiser,
 what `evaluation.localiser --json` wrote.
 """
 
@@ -15,12 +15,18 @@ from app.labels import ORGANS
 
 
 def accuracy(scores: dict[str, Any]) -> dict[str, Any]:
-    """Mean Dice over patients, of all organs and of each, with which system and on which cases."""
+    """Means over patients of DSC and NSD, of the organs that a patient has; with which system and on which cases."""
+    (submission,) = scores["submissions"]
+    by_case: dict[str, dict[str, float]] = {case: {} for case in submission["cases"]}
+    for score in submission["scores"]:
+        if score["in_truth"]:
+            by_case[score["case"]][score["structure"]["name"]] = score["dsc"]
     return {
         "system": scores["system"],
-        "cases": [case["case"] for case in scores["cases"]],
-        "mean_dice": round(scores["mean_dice"], 4),
-        "mean_dice_of_organ": _by_organ([case["dice"] for case in scores["cases"]]),
+        "cases": submission["cases"],
+        "mean_dice": round(submission["present"]["dsc"]["mean"], 4),
+        "mean_nsd": round(submission["present"]["nsd"]["mean"], 4),
+        "mean_dice_of_organ": _by_organ([*by_case.values()]),
     }
 
 

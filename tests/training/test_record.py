@@ -12,14 +12,22 @@ def row(case, recall, ratio, **dice):
     return {"case": case, **dict.fromkeys(names, recall), "box_ratio": ratio, "dice": dice}
 
 
+def score(case, name, dsc, *, in_truth=True):
+    return {"case": case, "structure": {"name": name}, "dsc": dsc, "in_truth": in_truth}
+
+
 def test_means_over_the_patients_that_have_the_organ():
-    cases = [
-        {"case": "a", "dice": {"liver": 0.9, "spleen": 0.5}},
-        {"case": "b", "dice": {"liver": 0.8}},
-    ]
-    card = accuracy({"system": "viscera", "mean_dice": 0.75, "cases": cases})
+    scores = [score("a", "liver", 0.9), score("a", "spleen", 0.5), score("b", "liver", 0.8)]
+    scores.append(score("b", "spleen", 1.0, in_truth=False))
+    submission = {
+        "cases": ["a", "b"],
+        "scores": scores,
+        "present": {"dsc": {"mean": 0.75}, "nsd": {"mean": 0.65}},
+    }
+    card = accuracy({"system": "viscera", "submissions": [submission]})
     assert card["mean_dice_of_organ"] == pytest.approx({"liver": 0.85, "spleen": 0.5})
-    assert (card["mean_dice"], card["cases"], card["system"]) == (0.75, ["a", "b"], "viscera")
+    assert (card["mean_dice"], card["mean_nsd"]) == (0.75, 0.65)
+    assert (card["cases"], card["system"]) == (["a", "b"], "viscera")
 
 
 def test_a_localiser_is_as_good_as_its_worst_box():

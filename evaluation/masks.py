@@ -1,0 +1,91 @@
+"""Masks: label maps from NIfTI files, read as the challenge's organisers read them. Arrays (x, y, z) as in the file."""
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import VisceraError
+from evaluation.protocol import MASK_SUFFIX, SCAN_SUFFIX
+
+LabelMap: TypeAlias = NDArray[np.uint8]  # (x, y, z)
+AFFINE_TOLERANCE_MM = 1e-3  # float32 headers of one grid differ by less
+DAMAGED = (OSError, EOFError, ValueError, zlib.error)  # what nibabel raises of files that are cut or no NIfTI
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFile:
+    """A file's header. spacing: mm along (x, y, z)."""
+
+    path: Path
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    affine: NDArray[np.float64]
+
+    @property
+    def case(self) -> str:
+        return self.path.name.removesuffix(MASK_SUFFIX)
+
+    @property
+    def voxel_ml(self) -> float:
+        return math.prod(self.spacing) / 1000
+
+
+def mask_paths(folder: Path) -> list[Path]:
+    """`NAME.nii.gz` in `folder` by name; scans (`NAME_0000.nii.gz`) and hidden files are no masks.
+
+    VisceraError where there is none.
+    """
+    names = sorted(folder.glob(f"*{MASK_SUFFIX}"))
+    paths = [path for path in names if not path.name.endswith(SCAN_SUFFIX) and not path.name.startswith(".")]
+    if not paths:
+        raise VisceraError(f"{folder}: no masks NAME{MASK_SUFFIX} here")
+    return paths
+
+
+def open_mask(path: Path) -> MaskFile:
+    """Its header; VisceraError names a file that cannot be read or has not three axes."""
+    image = _load(path)
+    if len(image.shape) != 3 or min(image.shape) < 1:
+        raise VisceraError(f"{path}: shape {image.shape}, a mask has 3 axes with voxels on each")
+    spacing = tuple(float(length) for length in image.header.get_zooms())
+    if not all(math.isfinite(length) and length > 0 for length in spacing):
+        raise VisceraError(f"{path}: its spacing {spacing} mm is not positive on every axis")
+    return MaskFile(path, image.shape, spacing, np.asarray(image.affine))
+
+
+def read_labels(file: MaskFile) -> LabelMap:
+    """Its voxels as uint8. VisceraError where they cannot be read or do not hold labels."""
+    try:
+        voxels: NDArray[Any] = np.asanyarray(_load(file.path).dataobj)
+    except DAMAGED as error:
+        raise VisceraError(f"{file.path}: its voxels cannot be read, the file is damaged ({error})") from error
+    if voxels.dtype.kind not in "buif":
+        raise VisceraError(f"{file.path}: voxels of type {voxels.dtype} are not labels")
+    if voxels.dtype != np.uint8:
+        # NaN fails the comparison too
+        if not (voxels.min() >= 0 and voxels.max() <= np.iinfo(np.uint8).max):
+            raise VisceraError(f"{file.path}: values from {voxels.min():g} to {voxels.max():g} are not labels")
+        if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.rint(voxels)):
+            raise VisceraError(f"{file.path}: its values are not whole numbers; it is no mask of labels")
+    return voxels.astype(np.uint8, copy=False)
+
+
+def affine_difference(first: MaskFile, second: MaskFile) -> float:
+    """How far apart, in mm, the two files say that the corners of the volume lie, at the most."""
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in first.shape])).reshape(3, -1)
+    points = np.vstack([corners, np.ones(corners.shape[1])])
+    apart = (first.affine @ points - second.affine @ points)[:3]
+    return float(np.linalg.norm(apart, axis=0).max())
+
+
+def _load(path: Path) -> nib.Nifti1Image:
+    try:
+        return cast(nib.Nifti1Image, nib.load(path))
+    except (*DAMAGED, nib.filebasedimages.ImageFileError) as error:
+        raise VisceraError(f"{path}: cannot be read as NIfTI ({error})") from error
