@@ -1,6 +1,8 @@
 """Where real scans are, beside the project; tests that need them are skipped, with the reason, where they are not."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,14 @@ needs_cases = pytest.mark.skipif(not MUST_RUN and not CASES.is_dir(), reason=f"n
 def skip(reason):
     """Skips a test for what this machine lacks, or fails it where nothing may be lacking."""
     (pytest.fail if MUST_RUN else pytest.skip)(reason)
+
+
+def no_engine():
+    """Why there is no Docker engine, or None."""
+    if shutil.which("docker") is None:
+        return "docker is not installed"
+    answer = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
+    return f"no Docker engine answers: {answer.stderr.strip()[:200]}" if answer.returncode else None
 
 
 # Millilitres of an adult's organs, wide: to see a wrong unit, a flip or a missing organ, not to judge a patient.

@@ -12,17 +12,10 @@ import numpy as np
 import pytest
 
 from tests.files import body_phantom, lps_affine, save_nifti
-from tests.shared import CASES, check_volumes, needs_cases, skip
+from tests.shared import CASES, check_volumes, needs_cases, no_engine, skip
 
 PROJECT = Path(__file__).parent.parent
 NAME = "viscera-under-test"
-
-
-def no_engine():
-    if shutil.which("docker") is None:
-        return "docker is not installed"
-    answer = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False)
-    return f"no Docker engine answers: {answer.stderr.strip()[:200]}" if answer.returncode else None
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,105 @@
+"""Efficiency: the organisers' row per case from what was measured, and its summary. MB are 2**20 bytes, as theirs."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.measure import MEGABYTE, Run
+from evaluation.protocol import EFFICIENCY_COLUMNS
+from evaluation.summary import spread
+
+DONE = "done"
+OWN_COLUMNS = ("Status", "Source", "CPU_Seconds", "MaxPageCache", "Harness_CPU_Seconds", "Note")
+
+
+@dataclass(frozen=True, slots=True)
+class Efficiency:
+    """One case. name: of its scan's file. status: "done", or what went wrong in two words. source: of the samples."""
+
+    name: str
+    run: Run
+    status: str
+    source: str
+    note: str = ""
+
+    def row(self) -> list[str]:
+        """Under EFFICIENCY_COLUMNS and OWN_COLUMNS. No GPU is used: 0.
+
+        The organisers' sampler reads the whole machine's CPU and memory, so that theirs hold their system too; these
+        are the submission's own.
+        """
+        percent = [value for _, value in self.run.cpu_percent()]
+        area = sum(
+            (now.seconds - before.seconds) * value
+            for before, now, value in zip(self.run.samples, self.run.samples[1:], percent, strict=False)
+        )
+        cache = max((sample.usage.page_cache for sample in self.run.samples), default=0)
+        return [
+            self.name,
+            f"{self.run.seconds:.2f}",
+            "0",
+            "0",
+            f"{max(percent, default=0):.2f}",
+            f"{area:.2f}",
+            f"{self.run.peak_memory / MEGABYTE:.2f}",
+            f"{self.run.memory_area() / MEGABYTE:.0f}",
+            self.status,
+            self.source,
+            f"{self.run.cpu_seconds:.2f}",
+            f"{cache / MEGABYTE:.2f}",
+            f"{self.run.own_cpu_seconds:.3f}",
+            self.note,
+        ]
+
+
+def write_rows(cases: Iterable[Efficiency], path: Path) -> None:
+    """A CSV file with a row a case."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*EFFICIENCY_COLUMNS, *OWN_COLUMNS])
+        writer.writerows(case.row() for case in cases)
+
+
+def write_samples(run: Run, path: Path) -> None:
+    """Every sample of a case: seconds, percent of all CPUs since the sample before, and memory in MB."""
+    percent = dict(run.cpu_percent())
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["seconds", "cpu_percent", "anonymous_mb", "shared_mb", "page_cache_mb"])
+        for sample in run.samples:
+            memory = (sample.usage.anonymous, sample.usage.shared, sample.usage.page_cache)
+            busy = percent.get(sample.seconds, 0.0)
+            writer.writerow([f"{sample.seconds:.3f}", f"{busy:.1f}", *(f"{size / MEGABYTE:.1f}" for size in memory)])
+
+
+def summary(cases: Sequence[Efficiency], delays: Sequence[float]) -> str:
+    """For a person: times, memory and CPU over the cases that were done, and what was not. delays: `exit_delays`."""
+    done = [case for case in cases if case.status == DONE]
+    lines = [f"{len(done)} of {len(cases)} cases done"]
+    lines += [f"{case.name}: {case.status}. {case.note}" for case in cases if case.status != DONE]
+    if done:
+        seconds = spread([case.run.seconds for case in done])
+        megabytes = spread([case.run.peak_memory / MEGABYTE for case in done])
+        busy = spread([case.run.cpu_seconds for case in done])
+        for name, values, unit in (("time", seconds, "s"), ("peak memory", megabytes, "MB"), ("CPU time", busy, "s")):
+            deviation = "-" if math.isnan(values.deviation) else f"{values.deviation:.2f}"
+            lines.append(
+                f"{name}: mean {values.mean:.2f} {unit}, median {values.median:.2f} "
+                f"({values.q1:.2f}, {values.q3:.2f}), sd {deviation}"
+            )
+        slowest = max(done, key=lambda case: case.run.seconds)
+        largest = max(done, key=lambda case: case.run.peak_memory)
+        lines.append(f"slowest: {slowest.name}, {slowest.run.seconds:.2f} s")
+        lines.append(f"largest: {largest.name}, {largest.run.peak_memory / MEGABYTE:.0f} MB")
+        lines.append(f"samples: {', '.join(sorted({case.source for case in done}))}")
+        own = sum(case.run.own_cpu_seconds for case in done) / (sum(case.run.cpu_seconds for case in done) or 1)
+        lines.append(f"the measuring itself: {own:.1%} of the CPU time measured")
+    if delays:
+        ordered = sorted(1000 * delay for delay in delays)
+        lines.append(
+            f"a process's end is seen after {ordered[len(ordered) // 2]:.1f} ms (median of {len(ordered)}, "
+            f"at the most {ordered[-1]:.1f} ms)"
+        )
+    return "\n".join(lines)
