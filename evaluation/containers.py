@@ -124,13 +124,14 @@ def run_case(
     *,
     memory: str,
     network: bool = False,
+    cpus: str | None = None,
     limit: float | None = None,
 ) -> ContainerRun:
     """One scan in an empty `inputs`, an empty `outputs` that anybody may write to, one fresh container.
 
     workspace: a folder for them and for `log.txt`; what an earlier case left in it is removed.
-    The command is the organisers', with --network none (unless `network`) and with a file for the container's id, by
-    which its cgroup is found.
+    The command is the organisers', with --network none (unless `network`), --cpuset-cpus where `cpus` says which, and
+    with a file for the container's id, by which its cgroup is found.
     """
     inputs, outputs, identity = (workspace / name for name in ("inputs", "outputs", "id"))
     for folder in (inputs, outputs):
@@ -141,6 +142,7 @@ def run_case(
     shutil.copy(scan, inputs / scan.name)
     command = ["docker", "container", "run", "-m", memory, "--name", image.team, "--rm", "--cidfile", str(identity)]
     command += [] if network else ["--network", "none"]
+    command += ["--cpuset-cpus", cpus] if cpus else []
     command += [
         "-v",
         f"{inputs.resolve()}/:{INPUTS}",

@@ -8,12 +8,14 @@ import argparse
 import statistics
 import subprocess
 import tempfile
-import threading
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-SAMPLE_SECONDS = 0.02
+from app.errors import SetupError
+from evaluation.containers import Engine
+from evaluation.efficiency import DONE, Efficiency
+from evaluation.time_cases import container_case
+
 LOCALISER = """
 import sys, time
 from pathlib import Path
@@ -34,47 +36,6 @@ amounts = {name: getattr(choice, name) for name in names}
 locate(scan.voxels, scan.grid, bundle, engine, **amounts)
 print(loaded - start, time.perf_counter() - loaded)
 """  # run inside the image: what phase one takes, the import of its engine included
-CGROUPS = (  # of a container, by cgroup version and by the engine's driver
-    "/sys/fs/cgroup/docker/{}",
-    "/sys/fs/cgroup/system.slice/docker-{}.scope",
-    "/sys/fs/cgroup/memory/docker/{}",
-    "/sys/fs/cgroup/memory/system.slice/docker-{}.scope",
-)
-COUNTED = ("anon", "rss", "shmem")  # cgroup v2 says anon, v1 rss; both say shmem
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One container: its wall seconds, exit status, peak memory in bytes (None if no cgroup was seen)."""
-
-    seconds: float
-    status: int
-    peak: int | None
-
-
-def run_container(image: str, scan: Path, cpus: str) -> Run:
-    """The organisers' way with one scan as the only input, without network, on these CPUs (as in `taskset`)."""
-    with tempfile.TemporaryDirectory() as folder:
-        inputs, outputs, identity = (Path(folder) / name for name in ("inputs", "outputs", "id"))
-        inputs.mkdir()
-        outputs.mkdir()
-        (inputs / scan.name).write_bytes(scan.read_bytes())
-        command = ["docker", "container", "run", "--rm", "--network", "none", "-m", "8g", "--cidfile", str(identity)]
-        command += [
-            "--cpuset-cpus",
-            cpus,
-            "-v",
-            f"{inputs}:/workspace/inputs/",
-            "-v",
-            f"{outputs}:/workspace/outputs/",
-            image,
-        ]
-        command += ["/bin/bash", "-c", "sh predict.sh"]
-        peak = _Peak(identity)
-        start = time.perf_counter()
-        status = subprocess.run(command, check=False).returncode
-        seconds = time.perf_counter() - start
-        return Run(seconds, status, peak.stop())
 
 
 def localiser_seconds(image: str, scan: Path, cpus: str) -> tuple[float, float]:
@@ -84,45 +45,6 @@ def localiser_seconds(image: str, scan: Path, cpus: str) -> tuple[float, float]:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     loading, running = (float(value) for value in printed.split())
     return loading, running
-
-
-class _Peak:
-    """Samples a container's memory beside its run."""
-
-    def __init__(self, identity: Path) -> None:
-        self._identity = identity
-        self._done = threading.Event()
-        self._largest: int | None = None
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-
-    def stop(self) -> int | None:
-        self._done.set()
-        self._thread.join()
-        return self._largest
-
-    def _sample(self) -> None:
-        statistics_file: Path | None = None
-        while not self._done.wait(SAMPLE_SECONDS):
-            statistics_file = statistics_file or self._find()
-            used = None if statistics_file is None else _memory(statistics_file)
-            if used is not None:
-                self._largest = max(used, self._largest or 0)
-
-    def _find(self) -> Path | None:
-        if not self._identity.exists() or not (container := self._identity.read_text()):
-            return None
-        folders = [name.format(container) for name in CGROUPS]
-        return next((file for folder in folders if (file := Path(folder) / "memory.stat").exists()), None)
-
-
-def _memory(statistics_file: Path) -> int | None:
-    try:
-        lines = statistics_file.read_text().splitlines()
-    except OSError:
-        return None
-    values = dict(line.split()[:2] for line in lines)
-    return sum(int(values.get(name, 0)) for name in COUNTED)
 
 
 def image_bytes(image: str) -> int:
@@ -144,28 +66,36 @@ def main() -> None:
     for scan in (arguments.scan, arguments.large):
         if scan is not None and not scan.is_file():
             parser.exit(2, f"{scan}: no such file\n")
-    run_container(arguments.image, arguments.scan, arguments.cpus)  # not counted: the engine's first look at the image
-    runs = [run_container(arguments.image, arguments.scan, arguments.cpus) for _ in range(arguments.runs)]
-    seconds = sorted(run.seconds for run in runs)
-    base = image_bytes(arguments.base)
-    print(f"{arguments.scan.name}: {len(runs)} runs, CPUs {arguments.cpus}")
+    try:
+        found, large = _runs(arguments)
+    except SetupError as error:
+        parser.exit(2, f"{error}\n")
+    seconds = sorted(each.run.seconds for each in found)
+    print(f"{arguments.scan.name}: {len(found)} runs, CPUs {arguments.cpus}")
     print(f"seconds: median {statistics.median(seconds):.2f}, from {seconds[0]:.2f} to {seconds[-1]:.2f}")
-    print(f"peak memory: {_megabytes([run.peak for run in runs])}")
+    print(f"peak memory: {_peak(found)}, by the {found[0].source}")
     timed = [localiser_seconds(arguments.image, arguments.scan, arguments.cpus) for _ in range(arguments.runs)]
-    phase_one = sorted(timed, key=sum)
-    loading, running = phase_one[len(phase_one) // 2]
+    loading, running = sorted(timed, key=sum)[len(timed) // 2]
     print(f"phase one: {loading + running:.2f} s, of which {loading:.2f} to load and {running:.2f} to run")
+    base = image_bytes(arguments.base)
     print(f"image: {(image_bytes(arguments.image) - base) / 1e9:.3f} GB over its base of {base / 1e9:.3f} GB")
-    if arguments.large:
-        runs.append(large := run_container(arguments.image, arguments.large, arguments.cpus))
-        print(f"{arguments.large.name}: {large.seconds:.1f} s, peak memory {_megabytes([large.peak])}")
-    if failed := [run.status for run in runs if run.status]:
-        parser.exit(1, f"these figures are of no use: {len(failed)} containers failed, exit status {failed[0]}\n")
+    if large:
+        found.append(large)
+        print(f"{arguments.large.name}: {large.run.seconds:.1f} s, peak memory {_peak([large])}")
+    if failed := [each for each in found if each.status != DONE]:
+        parser.exit(1, f"these figures are of no use: {len(failed)} containers failed, {failed[0].status}\n")
 
 
-def _megabytes(peaks: list[int | None]) -> str:
-    known = [peak for peak in peaks if peak is not None]
-    return f"{max(known) / 1e6:.0f} MB" if known else "unknown, the containers' cgroups cannot be read here"
+def _runs(arguments: argparse.Namespace) -> tuple[list[Efficiency], Efficiency | None]:
+    with Engine() as engine, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        case = container_case(engine, arguments.image, cpus=arguments.cpus)
+        case(arguments.scan, Path(folder))  # not counted: the engine's first look at the image
+        found = [case(arguments.scan, Path(folder)) for _ in range(arguments.runs)]
+        return found, case(arguments.large, Path(folder)) if arguments.large else None
+
+
+def _peak(found: Sequence[Efficiency]) -> str:
+    return f"{max(each.run.peak_memory for each in found) / 1e6:.0f} MB"
 
 
 if __name__ == "__main__":

@@ -45,12 +45,20 @@ def mask_name(scan: Path) -> str:
     return scan.name.removesuffix(SCAN_SUFFIX).removesuffix(MASK_SUFFIX) + MASK_SUFFIX
 
 
-def container_case(engine: Engine, name: str, **options: object) -> Callable[[Path, Path], Efficiency]:
-    """A function from scan and workspace to what a container took for it. options: of `run_case`."""
+def container_case(
+    engine: Engine,
+    name: str,
+    *,
+    memory: str = MEMORY,
+    network: bool = False,
+    cpus: str | None = None,
+    limit: float | None = None,
+) -> Callable[[Path, Path], Efficiency]:
+    """A function from scan and workspace to what a container of this image took for it."""
     image = engine.image(name)
 
     def case(scan: Path, workspace: Path) -> Efficiency:
-        found = run_case(engine, image, scan, workspace, **options)  # type: ignore[arg-type]
+        found = run_case(engine, image, scan, workspace, memory=memory, network=network, cpus=cpus, limit=limit)
         return judged(scan, found.run, workspace, found.source, out_of_memory=found.out_of_memory)
 
     return case
@@ -124,6 +132,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=Path, required=True, help="a folder of scans, or one")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--memory", default=MEMORY, help="of a container (default: %(default)s)")
+    parser.add_argument("--cpus", help="those a container may use, as --cpuset-cpus has them (default: all)")
     parser.add_argument("--with-network", action="store_true", help="leave out --network none")
     parser.add_argument("--time-limit", type=float, default=600, help="seconds a case may take (default: %(default)s)")
     arguments = parser.parse_args()
@@ -134,9 +143,16 @@ def main() -> None:
         if arguments.local:
             found = time_all(scans, local_case(limit), arguments.out, mark)
         else:
-            options = {"memory": arguments.memory, "network": arguments.with_network, "limit": limit}
             with Engine() as engine:
-                found = time_all(scans, container_case(engine, arguments.image, **options), arguments.out, mark)
+                case = container_case(
+                    engine,
+                    arguments.image,
+                    memory=arguments.memory,
+                    network=arguments.with_network,
+                    cpus=arguments.cpus,
+                    limit=limit,
+                )
+                found = time_all(scans, case, arguments.out, mark)
         with tempfile.NamedTemporaryFile() as log:
             delays = exit_delays(DELAYS, Path(log.name))
     except (SetupError, OSError) as error:

@@ -1,0 +1,125 @@
+"""Prepare: `python -m evaluation.contenders.prepare BUNDLE OUT --window Z Y X`. What contenders run, made once.
+
+fine.onnx for ONNX Runtime; a model folder for nnunetv2 with the same network, weights, spacing and intensities. Prints
+JSON: the network's parameters.
+"""
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from app.bundle import Bundle, load_bundle
+from evaluation.contenders.weights import architecture, channels_of, eager_network, nnunet_state
+
+CONFIGURATION = "3d_fullres"
+RESAMPLE = {"is_seg": False, "order_z": 0, "force_separate_z": None}
+
+
+def main() -> None:
+    """Parses the arguments, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--window", type=int, nargs=3, required=True)
+    arguments = parser.parse_args()
+    bundle = load_bundle(arguments.bundle, "fine")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_onnx(bundle, arguments.window, arguments.out / "fine.onnx")
+    write_model_folder(bundle, arguments.window, arguments.out / "nnunet")
+    print(json.dumps({"parameters": sum(weight.numel() for weight in eager_network(bundle).parameters())}))
+
+
+def write_onnx(bundle: Bundle, window: list[int], path: Path) -> None:
+    """The network, for any size of window."""
+    import torch
+
+    free = dict(zip((2, 3, 4), "zyx", strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the older exporter, which says that it is; the other needs one more package
+        torch.onnx.export(
+            eager_network(bundle),
+            (torch.zeros(1, 1, *window),),
+            str(path),
+            input_names=["volume"],
+            output_names=["scores"],
+            dynamic_axes={"volume": free, "scores": free},
+            dynamo=False,
+        )
+
+
+def write_model_folder(bundle: Bundle, window: list[int], folder: Path) -> None:
+    """plans.json, dataset.json and fold_0/checkpoint_final.pth, as nnU-Net's training leaves them."""
+    import torch
+
+    (folder / "fold_0").mkdir(parents=True, exist_ok=True)
+    (folder / "plans.json").write_text(json.dumps(_plans(bundle, window), indent=1))
+    dataset = {
+        "channel_names": {"0": "CT"},
+        "labels": {name: label for label, name in enumerate(bundle.labels)},
+        "numTraining": 0,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
+    checkpoint = {
+        "network_weights": nnunet_state(bundle),
+        "trainer_name": "nnUNetTrainer",
+        "init_args": {"configuration": CONFIGURATION},
+        "inference_allowed_mirroring_axes": None,
+    }
+    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+
+
+def _plans(bundle: Bundle, window: list[int]) -> dict[str, Any]:
+    intensity = bundle.intensity
+    properties = {
+        "percentile_00_5": intensity.low,
+        "percentile_99_5": intensity.high,
+        "mean": intensity.mean,
+        "std": intensity.deviation,
+    }
+    network = {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            **architecture(channels_of(bundle), None),
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "nonlin": "torch.nn.LeakyReLU",
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+    resampling = "resample_data_or_seg_to_shape"
+    configuration = {
+        "data_identifier": "plans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": window,
+        "spacing": list(bundle.spacing_mm or ()),
+        "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False],
+        "resampling_fn_data": resampling,
+        "resampling_fn_data_kwargs": {**RESAMPLE, "order": 3},
+        "resampling_fn_seg": resampling,
+        "resampling_fn_seg_kwargs": {**RESAMPLE, "is_seg": True, "order": 1},
+        "resampling_fn_probabilities": resampling,
+        "resampling_fn_probabilities_kwargs": {**RESAMPLE, "order": 1},
+        "architecture": network,
+        "batch_dice": False,
+    }
+    return {
+        "dataset_name": "Dataset001_contender",
+        "plans_name": "plans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": properties},
+        "configurations": {CONFIGURATION: configuration},
+    }
+
+
+if __name__ == "__main__":
+    main()
