@@ -167,8 +167,8 @@ def test_contenders_run_the_same_network(tmp_path):
         masks[name] = np.asarray(nib.load(tmp_path / name / "outputs" / "hcc_006.nii.gz").dataobj)
     reference = masks.pop("steps-float32")
     # ONNX Runtime runs, in our windows, what was built from the same weights for all three others: that it is the same
-    # network shows there. MONAI and nnU-Net fill the volume up at both ends, where ours does at one, and nnU-Net resamples
-    # with splines; measured 0.969 and 0.937
+    # network shows there. MONAI and nnU-Net fill the volume up at both ends, ours at one, and nnU-Net resamples with
+    # splines; measured 0.969 and 0.937
     for name, least in (("steps-onnx", 0.999), ("eager", 0.95), ("nnunet", 0.9)):
         both = np.count_nonzero((masks[name] == reference) & (reference > 0))
         assert 2 * both / (np.count_nonzero(masks[name]) + np.count_nonzero(reference)) > least, name
