@@ -30,7 +30,7 @@ class Line:
 
     def json(self) -> str:
         """The line itself. What JSON has no word for (a spacing that is NaN) is null."""
-        return json.dumps(_finite(asdict(self)))
+        return json.dumps(finite(asdict(self)))
 
     def add(self, outcome: Outcome) -> None:
         """What became known on the way of the case."""
@@ -68,9 +68,10 @@ class Report:
             self._file.close()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same dicts and lists with None for every number that is none, since JSON has no word for it."""
     if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

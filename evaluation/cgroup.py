@@ -1,12 +1,17 @@
 """Cgroup: what a container uses, as the kernel accounts for it; version 1 and 2, whatever driver the engine has."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.measure import Usage
 
 ROOT = Path("/sys/fs/cgroup")
-PLACES = ("docker/{}", "system.slice/docker-{}.scope", "user.slice/docker-{}.scope")  # cgroupfs, systemd, rootless
+PLACES = (  # of a container, by the engine's driver
+    "docker/{}",  # cgroupfs
+    "system.slice/docker-{}.scope",  # systemd
+    f"user.slice/user-{os.getuid()}.slice/user@{os.getuid()}.service/user.slice/docker-{{}}.scope",  # rootless
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -29,26 +29,25 @@ import numpy as np
 
 from app.bundle import Bundle, load_bundle
 from app.errors import SetupError, VisceraError
-from app.system import WEIGHTS, load_system
+from app.system import ROOT, WEIGHTS, load_system
 from app.toml_file import read_toml
-from evaluation.benchmark import Result, Timed, write_benchmark
+from evaluation.benchmark import Comparison, Turn, write_benchmark, write_turns
 from evaluation.containers import Engine
-from evaluation.efficiency import DONE, Efficiency
-from evaluation.entrants import Contender, contenders
 from evaluation.machine import busy_percent
+from evaluation.masks import open_mask, read_labels
+from evaluation.roster import Contender, contenders
 from evaluation.scoring import Score, score_folders
-from evaluation.time_cases import PROJECT, mask_name, scan_paths
+from evaluation.timing import DONE, TimedCase, mask_name, scan_paths, workspace
 
-WORK = PROJECT / "build" / "compare"
-ENVIRONMENT = PROJECT / ".contenders" / "bin" / "python"
-PEER = PROJECT.parent / "shared" / "teacher" / "predict.py"
+WORK = ROOT / "build" / "compare"
+ENVIRONMENT = ROOT / ".contenders" / "bin" / "python"
 QUIET_PERCENT = 5.0  # of all CPUs; below it the machine counts as quiet
 WATCHED_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0  # waited for quiet before a run is made all the same, and marked
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class BoxedScan:
     """A scan, and a file with what phase one kept of it. box: start and stop per axis of the file, in voxels."""
 
     scan: Path
@@ -56,47 +55,51 @@ class Case:
     box: tuple[tuple[int, int], ...]
 
 
-def prepare_case(scan: Path, folder: Path) -> Case:
+def box_scan(scan: Path, folder: Path) -> BoxedScan:
     """Runs phase one, through app and its report, and writes the box as a scan of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.jsonl"
     command = [sys.executable, "-m", "app", "--inputs", str(scan.resolve()), "--outputs", str(folder)]
-    subprocess.run([*command, "--report", str(report)], cwd=PROJECT, check=True, capture_output=True)
+    subprocess.run([*command, "--report", str(report)], cwd=ROOT, check=True, capture_output=True)
     line = json.loads(report.read_text().splitlines()[-1])
     box = tuple((start, stop) for start, stop in line["box"] or [(0, size) for size in line["shape"]])
     image = cast(nib.Nifti1Image, nib.load(scan))
     boxed = folder / scan.name
     nib.save(image.slicer[tuple(slice(*sides) for sides in box)], boxed)
-    return Case(scan, boxed, box)
+    return BoxedScan(scan, boxed, box)
 
 
-def whole_mask(boxed: Path, case: Case, target: Path) -> None:
+def write_whole_mask(boxed: Path, case: BoxedScan, target: Path) -> None:
     """A mask of the box as one of the whole scan, for scoring."""
     image = cast(nib.Nifti1Image, nib.load(case.scan))
     labels = np.zeros(image.shape, np.uint8)
-    labels[tuple(slice(*sides) for sides in case.box)] = np.asarray(cast(nib.Nifti1Image, nib.load(boxed)).dataobj)
+    mask = open_mask(boxed)
+    if mask.shape != tuple(stop - start for start, stop in case.box):
+        raise VisceraError(f"{boxed.name}: shape {mask.shape}, the box has {case.box}")
+    labels[tuple(slice(*sides) for sides in case.box)] = read_labels(mask)
     nib.save(nib.Nifti1Image(labels, image.affine), target)
 
 
 def training_window(bundle: Bundle) -> list[int]:
-    """Sides (z, y, x) of the last patches that the recipe of a bundle trains with, in voxels."""
-    recipe = PROJECT / "training" / "recipes" / Path(bundle.training["recipe"]).with_suffix(".toml").name
-    return [int(side) for side in read_toml(recipe)["stages"][-1]["shape"]]
+    """Sides (z, y, x) of the last patches that the recipe of a bundle trains with, in voxels. SetupError: no recipe."""
+    name = Path(str(bundle.training.get("recipe", "none"))).stem
+    recipe = ROOT / "training" / "recipes" / f"{name}.toml"
+    return [int(side) for side in read_toml(recipe, "; say --window Z Y X")["stages"][-1]["shape"]]
 
 
-def rounds(entrants: Sequence[Contender], cases: Sequence[Case], count: int, out: Path) -> Iterator[Timed]:
-    """Every contender on every case, in turns, `count` times; once before, uncounted, so that files are in memory."""
-    for number in range(-1, count):
+def turns(entrants: Sequence[Contender], cases: Sequence[BoxedScan], rounds: int, out: Path) -> Iterator[Turn]:
+    """Every contender on every case in turn, `rounds` times; once before, uncounted, so that files are in memory."""
+    for number in range(-1, rounds):
         for case in cases:
             for contender in entrants:
                 busy = wait_for_quiet()
-                result = run_once(contender, case, out)
+                timed, steps = run_once(contender, case, out)
                 if number >= 0:
-                    yield Timed(contender.name, case.scan.name, number, result, busy, steps_of(out / contender.name))
+                    yield Turn(contender.name, number, timed, busy, steps)
                 shown = "uncounted" if number < 0 else f"round {number + 1}"
                 noise = f", other load {busy:.0f} %" if busy > QUIET_PERCENT else ""
                 print(
-                    f"{shown}: {contender.name}, {case.scan.name}: {result.run.seconds:.2f} s, {result.status}{noise}",
+                    f"{shown}: {contender.name}, {timed.name}: {timed.run.seconds:.2f} s, {timed.status}{noise}",
                     flush=True,
                 )
 
@@ -109,40 +112,50 @@ def wait_for_quiet() -> float:
     return busy
 
 
-def run_once(contender: Contender, case: Case, out: Path) -> Efficiency:
-    """One run; its mask, of the whole scan, is kept under `out`/NAME/masks."""
-    workspace = out / contender.name
-    result = contender.run(case.boxed if contender.boxed else case.scan, workspace)
-    masks = workspace / "masks"
-    masks.mkdir(exist_ok=True)
-    made, target = workspace / "outputs" / mask_name(case.scan), masks / mask_name(case.scan)
-    target.unlink(missing_ok=True)
-    if result.status == DONE and contender.boxed:
-        whole_mask(made, case, target)
-    elif result.status == DONE:
-        shutil.copy(made, target)
-    return result
+def run_once(contender: Contender, case: BoxedScan, out: Path) -> tuple[TimedCase, dict[str, float]]:
+    """One run, and its seconds by step; its mask, of the whole scan, is kept under `out`/NAME."""
+    masks = out / contender.name
+    masks.mkdir(parents=True, exist_ok=True)
+    kept = masks / mask_name(case.scan)
+    kept.unlink(missing_ok=True)
+    with workspace(out) as place:
+        timed = contender.timer(case.boxed if contender.boxed else case.scan, place)
+        steps = steps_of(place.log)
+        if timed.status == DONE:
+            try:
+                _keep(place.outputs / kept.name, case, kept, boxed=contender.boxed)
+            except (VisceraError, ValueError, OSError) as error:
+                timed = replace(timed, status="unusable mask", note=str(error))
+    return timed, steps
 
 
-def steps_of(workspace: Path) -> dict[str, float]:
+def _keep(made: Path, case: BoxedScan, kept: Path, *, boxed: bool) -> None:
+    if boxed:
+        write_whole_mask(made, case, kept)
+    else:
+        shutil.copy(made, kept)
+
+
+def steps_of(log: Path) -> dict[str, float]:
     """Seconds by step, where the contender's last line says them."""
-    lines = (workspace / "log.txt").read_text(errors="replace").splitlines()
+    lines = log.read_text(errors="replace").splitlines()
     try:
         return dict(json.loads(lines[-1])["seconds"])
     except (IndexError, KeyError, TypeError, ValueError):
         return {}
 
 
-def scores_of(entrants: Sequence[Contender], cases: Sequence[Case], truth: Path, out: Path) -> dict[str, list[Score]]:
+def scores_of(
+    entrants: Sequence[Contender], cases: Sequence[BoxedScan], truth: Path, out: Path
+) -> dict[str, list[Score]]:
     """Every contender once on every scan of `truth`; a mask that is missing scores 0 and is named."""
     found = {}
     for contender in entrants:
-        masks = out / contender.name / "masks"
-        shutil.rmtree(masks, ignore_errors=True)
+        shutil.rmtree(out / contender.name, ignore_errors=True)
         for case in cases:
-            result = run_once(contender, case, out)
-            print(f"to be scored: {contender.name}, {case.scan.name}: {result.status}", flush=True)
-        found[contender.name], warnings = score_folders(truth, masks)
+            timed, _ = run_once(contender, case, out)
+            print(f"to be scored: {contender.name}, {timed.name}: {timed.status}", flush=True)
+        found[contender.name], warnings = score_folders(truth, out / contender.name)
         for warning in warnings:
             print(f"{contender.name}: {warning}", flush=True)
     return found
@@ -158,53 +171,76 @@ def main() -> None:
     parser.add_argument("--window", type=int, nargs=3, help="of the contenders (default: the patch of training)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these contenders alone, and the image")
     parser.add_argument("--python", type=Path, default=ENVIRONMENT, help="of the contenders (default: %(default)s)")
-    parser.add_argument("--peer", type=Path, default=PEER, help="the public peer's script (default: %(default)s)")
+    parser.add_argument("--peer", type=Path, help="a public peer's script, called with folders of scans and of masks")
     parser.add_argument("--out", type=Path, default=Path("BENCHMARK.md"), help="default: %(default)s")
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error(f"--rounds takes 1 or more, not {arguments.rounds}")
     try:
-        result = _compare(arguments)
+        failed = _compare(arguments)
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
     except subprocess.CalledProcessError as error:
-        parser.exit(
-            2, f"{shlex.join(map(str, error.cmd))} failed: {(error.stderr or b'').decode(errors='replace')[-500:]}\n"
-        )
-    write_benchmark(result, arguments.out)
+        words = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+        parser.exit(2, f"{shlex.join(map(str, error.cmd))} failed: {words[-1] if words else 'it said nothing'}\n")
     print(f"written: {arguments.out}")
+    parser.exit(failed)
 
 
-def _compare(arguments: argparse.Namespace) -> Result:
+def _compare(arguments: argparse.Namespace) -> bool:
+    """Writes what is known after every turn; whether any run failed."""
     if not arguments.python.exists():
         raise SetupError(f"{arguments.python}: not there; `sh scripts/contenders` makes the contenders' environment")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     scans = [scan for path in arguments.cases for scan in scan_paths(path)]
-    system = load_system("viscera")
-    bundle = load_bundle(WEIGHTS / system.segment.bundle, "fine")
+    if twice := {scan.name for scan in scans if [other.name for other in scans].count(scan.name) > 1}:
+        raise SetupError(f"--cases: two scans are called {min(twice)}; give one of them, or rename it")
+    if arguments.peer and not arguments.peer.is_file():
+        raise SetupError(f"--peer {arguments.peer}: no such file")
+    bundle = load_bundle(WEIGHTS / load_system("viscera").segment.bundle, "fine")
     window = arguments.window or training_window(bundle)
-    command = [str(arguments.python.absolute()), "-m", "evaluation.contenders.prepare", str(bundle.folder)]
-    command += [str(WORK / "prepared"), "--window", *map(str, window)]
-    prepared = json.loads(subprocess.run(command, cwd=PROJECT, check=True, capture_output=True).stdout)
+    parameters = _prepare(arguments.python, bundle, window)
     with Engine() as engine:
-        peer = arguments.peer if arguments.peer.exists() else None
-        entrants = contenders(engine, arguments.image, arguments.python.absolute(), peer, WORK / "prepared", window)
-        if arguments.only:
-            entrants = [entrants[0], *(each for each in entrants[1:] if each.name in arguments.only)]
-        for entrant in entrants:
-            (WORK / entrant.name).mkdir(parents=True, exist_ok=True)
-        timed = list(rounds(entrants, [prepare_case(scan, WORK / "boxes") for scan in scans], arguments.rounds, WORK))
-        scores = {}
-        if arguments.scored:
-            cases = [prepare_case(scan, WORK / "scored") for scan in scan_paths(arguments.scored)]
-            scores = scores_of(entrants, cases, arguments.scored, WORK)
-        return Result(
+        python, prepared = arguments.python.absolute(), WORK / "prepared"
+        entrants = contenders(engine, arguments.image, python, arguments.peer, prepared, bundle, window)
+        entrants = _chosen(entrants, arguments.only)
+        done: list[Turn] = []
+        facts = Comparison(
             {each.name: each.what for each in entrants},
-            timed,
-            scores,
-            parameters=prepared["parameters"],
+            done,
+            {},
+            parameters=parameters,
             engine=engine.version(),
-            python=arguments.python,
+            python=python,
             command=shlex.join(["python", "-m", "evaluation.compare", *sys.argv[1:]]),
             quiet_percent=QUIET_PERCENT,
         )
+        for turn in turns(entrants, [box_scan(scan, WORK / "boxes") for scan in scans], arguments.rounds, WORK):
+            done.append(turn)
+            write_turns(done, arguments.out.with_suffix(".csv"))
+        write_benchmark(facts, arguments.out)
+        if arguments.scored:
+            cases = [box_scan(scan, WORK / "boxes_scored") for scan in scan_paths(arguments.scored)]
+            facts.scores.update(scores_of(entrants, cases, arguments.scored, WORK))
+            write_benchmark(facts, arguments.out)
+    return any(turn.timed.status != DONE for turn in done)
+
+
+def _prepare(python: Path, bundle: Bundle, window: Sequence[int]) -> int:
+    """What contenders run, made in their environment; the network's parameters."""
+    command = [str(python.absolute()), "-m", "evaluation.contenders.prepare", str(bundle.folder)]
+    command += [str(WORK / "prepared"), "--window", *map(str, window)]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
+    return int(json.loads(printed)["parameters"])
+
+
+def _chosen(entrants: list[Contender], names: Sequence[str] | None) -> list[Contender]:
+    """Our image, and those of these names; all without names."""
+    if names is None:
+        return entrants
+    if unknown := set(names) - {each.name for each in entrants}:
+        raise SetupError(f"--only {min(unknown)}: no such contender; there are {', '.join(e.name for e in entrants)}")
+    return [entrants[0], *(each for each in entrants[1:] if each.name in names)]
 
 
 if __name__ == "__main__":

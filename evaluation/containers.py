@@ -1,8 +1,9 @@
-"""Containers: an image from an archive or by name, and one case run in a fresh container, as the organisers do it."""
+"""Containers: an image from an archive or by name, and a fresh container of it, run as the organisers do."""
 
 import contextlib
+import os
 import re
-import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from evaluation.cgroup import find_cgroup
 from evaluation.measure import Probe, Run, Usage, measure
 from evaluation.protocol import CONTAINER_COMMAND, INPUTS, OUTPUTS
 
-ENGINE_ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException)
+ENGINE_ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException, ValueError)
+DOCKER_FAILED = 125  # exit status of the client where the engine could not start a container
+LOOKS_FOR_A_CGROUP = 10  # a second; asking the engine any sooner holds up the first sample until the container runs
 CGROUP, ENGINE = "cgroup of the container", "statistics of the engine"
 
 
@@ -66,32 +69,37 @@ class Engine:
         if archive.is_file():
             return self._loaded(archive)
         try:
-            self._client.images.get(name)
+            tags = self._client.images.get(name).tags
         except ENGINE_ERRORS as error:
             raise SetupError(f"{name}: no such file and no image of that name here ({_line(error)})") from error
-        repository = name.rpartition("@")[0] or name
-        team = re.sub(r":[^/:]*$", "", repository).rpartition("/")[2]
-        return Image(name if ":" in name.rpartition("/")[2] else f"{name}:latest", team)
+        tagged = f"{name}:latest" if f"{name}:latest" in tags else name
+        team = re.sub(r"(@.*|:[^/:]*)$", "", tagged).rpartition("/")[2]
+        return Image(tagged, re.sub(r"[^a-zA-Z0-9_.-]", "-", team))
 
     def _loaded(self, archive: Path) -> Image:
         team = archive.name.split(".")[0].lower()
         try:
             with archive.open("rb") as file:
-                images = self._client.images.load(file)
+                said = "".join(line.get("stream", "") for line in self._client.api.load_image(file))
         except (OSError, *ENGINE_ERRORS) as error:
             raise SetupError(f"{archive}: the engine cannot load it ({_line(error)})") from error
-        tags = [tag for image in images for tag in image.tags]
+        tags = re.findall(r"Loaded image: (\S+)", said)
+        if not tags:
+            raise SetupError(f"{archive}: the engine finds no image with a name in it; write it with docker save NAME")
         if f"{team}:latest" not in tags:
             raise SetupError(
-                f"{archive}: holds {', '.join(tags) or 'no tag'}, but the organisers run {team}:latest, as the file is "
+                f"{archive}: holds {', '.join(tags)}, but the organisers run {team}:latest, as the file is "
                 f"called; save it as docker save {team}:latest -o {team}.tar.gz"
             )
         return Image(f"{team}:latest", team)
 
-    def kill(self, container: str) -> None:
-        """Ends a container, if it is still there."""
-        with contextlib.suppress(*ENGINE_ERRORS):
-            self._client.api.kill(container)
+    def remove(self, container: str) -> bool:
+        """Ends a container, whether it runs already or not; whether the engine did so."""
+        try:
+            self._client.api.remove_container(container, force=True)
+        except ENGINE_ERRORS:
+            return False
+        return True
 
     def usage(self, container: str) -> Usage | None:
         """As the engine tells it, for containers whose cgroup cannot be seen; None once it is gone."""
@@ -116,45 +124,33 @@ class Engine:
         return False
 
 
-def run_case(
+def run_container(
     engine: Engine,
     image: Image,
-    scan: Path,
-    workspace: Path,
+    inputs: Path,
+    outputs: Path,
+    log: Path,
     *,
     memory: str,
     network: bool = False,
     cpus: str | None = None,
     limit: float | None = None,
 ) -> ContainerRun:
-    """One scan in an empty `inputs`, an empty `outputs` that anybody may write to, one fresh container.
+    """One fresh container on what lies in `inputs`; what it prints goes into `log`.
 
-    workspace: a folder for them and for `log.txt`; what an earlier case left in it is removed.
     The command is the organisers', with --network none (unless `network`), --cpuset-cpus where `cpus` says which, and
-    with a file for the container's id, by which its cgroup is found.
+    with a file for the container's id beside the log, by which its cgroup is found.
     """
-    inputs, outputs, identity = (workspace / name for name in ("inputs", "outputs", "id"))
-    for folder in (inputs, outputs):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    outputs.chmod(0o777)
-    identity.unlink(missing_ok=True)
-    shutil.copy(scan, inputs / scan.name)
+    identity = log.with_name("container")
     command = ["docker", "container", "run", "-m", memory, "--name", image.team, "--rm", "--cidfile", str(identity)]
     command += [] if network else ["--network", "none"]
     command += ["--cpuset-cpus", cpus] if cpus else []
-    command += [
-        "-v",
-        f"{inputs.resolve()}/:{INPUTS}",
-        "-v",
-        f"{outputs.resolve()}/:{OUTPUTS}",
-        image.name,
-        *CONTAINER_COMMAND,
-    ]
+    command += ["-v", f"{inputs.resolve()}/:{INPUTS}", "-v", f"{outputs.resolve()}/:{OUTPUTS}"]
+    command += [image.name, *CONTAINER_COMMAND]
     probe = _ContainerProbe(engine, identity)
     since = time.time()
-    run = measure(command, lambda _: probe, lambda _: _kill(engine, identity), workspace / "log.txt", limit=limit)
-    container = _read(identity)
+    run = measure(command, lambda _: probe, lambda client: _kill(engine, identity, client), log, limit=limit)
+    container = _identity(identity)
     return ContainerRun(run, probe.source, bool(container) and engine.ran_out_of_memory(container, since))
 
 
@@ -163,8 +159,9 @@ class _ContainerProbe:
 
     def __init__(self, engine: Engine, identity: Path) -> None:
         self._engine = engine
-        self._identity = identity
+        self._file = identity
         self._read: Callable[[], Usage | None] | None = None
+        self._looks = 0
         self.source = CGROUP
 
     def __call__(self) -> Usage | None:
@@ -173,27 +170,28 @@ class _ContainerProbe:
         return None if self._read is None else self._read()
 
     def _find(self) -> Probe | None:
-        container = _read(self._identity)
+        container = _identity(self._file)
         if not container:
             return None
         if (cgroup := find_cgroup(container)) is not None:
             return cgroup.usage
-        usage = self._engine.usage(container)
-        if usage is None or not usage.cpu_seconds:  # created, but not running yet
+        self._looks += 1
+        if self._looks < LOOKS_FOR_A_CGROUP:
             return None
-        if (cgroup := find_cgroup(container)) is not None:  # it began to run between the two questions
-            return cgroup.usage
         self.source = ENGINE
         return lambda: self._engine.usage(container)
 
 
-def _kill(engine: Engine, identity: Path) -> None:
-    if container := _read(identity):
-        engine.kill(container)
+def _kill(engine: Engine, identity: Path, client: int) -> None:
+    """Ends the container; the engine's client too where there is none yet, or where the engine does not do it."""
+    container = _identity(identity)
+    if not container or not engine.remove(container):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(client, signal.SIGKILL)
 
 
-def _read(identity: Path) -> str:
-    return identity.read_text() if identity.exists() else ""
+def _identity(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 def _line(error: Exception) -> str:

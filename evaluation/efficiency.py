@@ -2,70 +2,58 @@
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.measure import MEGABYTE, Run
-from evaluation.protocol import EFFICIENCY_COLUMNS
-from evaluation.summary import spread
+from evaluation.measure import Run
+from evaluation.protocol import EFFICIENCY_COLUMNS, MEGABYTE
+from evaluation.spread import spread
+from evaluation.timing import DONE, TimedCase
 
-DONE = "done"
 OWN_COLUMNS = ("Status", "Source", "CPU_Seconds", "MaxPageCache", "Harness_CPU_Seconds", "Note")
 
 
-@dataclass(frozen=True, slots=True)
-class Efficiency:
-    """One case. name: of its scan's file. status: "done", or what went wrong in two words. source: of the samples."""
+def row(case: TimedCase) -> list[str]:
+    """Under EFFICIENCY_COLUMNS and OWN_COLUMNS. No GPU is used: 0.
 
-    name: str
-    run: Run
-    status: str
-    source: str
-    note: str = ""
-
-    def row(self) -> list[str]:
-        """Under EFFICIENCY_COLUMNS and OWN_COLUMNS. No GPU is used: 0.
-
-        The organisers' sampler reads the whole machine's CPU and memory, so that theirs hold their system too; these
-        are the submission's own.
-        """
-        percent = [value for _, value in self.run.cpu_percent()]
-        area = sum(
-            (now.seconds - before.seconds) * value
-            for before, now, value in zip(self.run.samples, self.run.samples[1:], percent, strict=False)
-        )
-        cache = max((sample.usage.page_cache for sample in self.run.samples), default=0)
-        return [
-            self.name,
-            f"{self.run.seconds:.2f}",
-            "0",
-            "0",
-            f"{max(percent, default=0):.2f}",
-            f"{area:.2f}",
-            f"{self.run.peak_memory / MEGABYTE:.2f}",
-            f"{self.run.memory_area() / MEGABYTE:.0f}",
-            self.status,
-            self.source,
-            f"{self.run.cpu_seconds:.2f}",
-            f"{cache / MEGABYTE:.2f}",
-            f"{self.run.own_cpu_seconds:.3f}",
-            self.note,
-        ]
+    The organisers' sampler reads the whole machine's CPU and memory, so that theirs hold their system too; these are
+    the submission's own. Areas are integrals over the samples' own times, where theirs are sums times 0.1 s.
+    """
+    run = case.run
+    percent = run.cpu_percent()
+    area = 100 * run.cpu_seconds / (os.cpu_count() or 1)
+    cache = max((sample.usage.page_cache for sample in run.samples), default=0)
+    return [
+        case.name,
+        f"{run.seconds:.2f}",
+        "0",
+        "0",
+        f"{max((value for _, value in percent), default=0):.2f}",
+        f"{area:.2f}",
+        f"{run.peak_memory / MEGABYTE:.2f}",
+        f"{run.memory_area() / MEGABYTE:.0f}",
+        case.status,
+        case.source,
+        f"{run.cpu_seconds:.2f}",
+        f"{cache / MEGABYTE:.2f}",
+        f"{run.own_cpu_seconds:.3f}",
+        case.note,
+    ]
 
 
-def write_rows(cases: Iterable[Efficiency], path: Path) -> None:
+def write_rows(cases: Iterable[TimedCase], path: Path) -> None:
     """A CSV file with a row a case."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*EFFICIENCY_COLUMNS, *OWN_COLUMNS])
-        writer.writerows(case.row() for case in cases)
+        writer.writerows(row(case) for case in cases)
 
 
 def write_samples(run: Run, path: Path) -> None:
     """Every sample of a case: seconds, percent of all CPUs since the sample before, and memory in MB."""
     percent = dict(run.cpu_percent())
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["seconds", "cpu_percent", "anonymous_mb", "shared_mb", "page_cache_mb"])
         for sample in run.samples:
@@ -74,7 +62,7 @@ def write_samples(run: Run, path: Path) -> None:
             writer.writerow([f"{sample.seconds:.3f}", f"{busy:.1f}", *(f"{size / MEGABYTE:.1f}" for size in memory)])
 
 
-def summary(cases: Sequence[Efficiency], delays: Sequence[float]) -> str:
+def summary(cases: Sequence[TimedCase], delays: Sequence[float]) -> str:
     """For a person: times, memory and CPU over the cases that were done, and what was not. delays: `exit_delays`."""
     done = [case for case in cases if case.status == DONE]
     lines = [f"{len(done)} of {len(cases)} cases done"]

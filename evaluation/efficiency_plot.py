@@ -4,11 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from evaluation.efficiency import Efficiency
-from evaluation.measure import MEGABYTE
+from evaluation.protocol import MEGABYTE
+from evaluation.timing import TimedCase
 
 
-def draw_curves(case: Efficiency, path: Path) -> None:
+def draw_curves(case: TimedCase, path: Path) -> None:
     """Writes a PNG: anonymous and shared memory filled, page cache as a line; CPU in percent of all CPUs."""
     samples = case.run.samples
     seconds = [sample.seconds for sample in samples]
@@ -18,9 +18,9 @@ def draw_curves(case: Efficiency, path: Path) -> None:
     memory.stackplot(seconds, *stacked, labels=["anonymous", "shared"], alpha=0.6)
     cache = [sample.usage.page_cache / MEGABYTE for sample in samples]
     memory.plot(seconds, cache, color="grey", linewidth=1, label="page cache (apart)")
-    memory.set(
-        ylabel="MB", title=f"{case.name}: {case.run.seconds:.2f} s, {case.status}\n{case.source}", ylim=(0, None)
-    )
+    memory.set(ylabel="MB", ylim=(0, None))
+    title = f"{case.name}: {case.run.seconds:.2f} s, {case.status}\n{case.source}"
+    memory.set_title(title.replace("$", r"\$"))  # $ would begin a formula
     memory.legend(loc="upper left")
     percent = case.run.cpu_percent()
     cpu.plot([second for second, _ in percent], [value for _, value in percent])

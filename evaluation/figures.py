@@ -13,9 +13,10 @@ from pathlib import Path
 
 from app.errors import SetupError
 from evaluation.containers import Engine
-from evaluation.efficiency import DONE, Efficiency
-from evaluation.time_cases import container_case
+from evaluation.protocol import MEGABYTE
+from evaluation.timing import DONE, TimedCase, container_timer, workspace
 
+LIMIT_SECONDS = 600.0
 LOCALISER = """
 import sys, time
 from pathlib import Path
@@ -73,7 +74,7 @@ def main() -> None:
     seconds = sorted(each.run.seconds for each in found)
     print(f"{arguments.scan.name}: {len(found)} runs, CPUs {arguments.cpus}")
     print(f"seconds: median {statistics.median(seconds):.2f}, from {seconds[0]:.2f} to {seconds[-1]:.2f}")
-    print(f"peak memory: {_peak(found)}, by the {found[0].source}")
+    print(f"peak memory: {_peak(found)}")
     timed = [localiser_seconds(arguments.image, arguments.scan, arguments.cpus) for _ in range(arguments.runs)]
     loading, running = sorted(timed, key=sum)[len(timed) // 2]
     print(f"phase one: {loading + running:.2f} s, of which {loading:.2f} to load and {running:.2f} to run")
@@ -86,16 +87,23 @@ def main() -> None:
         parser.exit(1, f"these figures are of no use: {len(failed)} containers failed, {failed[0].status}\n")
 
 
-def _runs(arguments: argparse.Namespace) -> tuple[list[Efficiency], Efficiency | None]:
+def _runs(arguments: argparse.Namespace) -> tuple[list[TimedCase], TimedCase | None]:
     with Engine() as engine, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        case = container_case(engine, arguments.image, cpus=arguments.cpus)
-        case(arguments.scan, Path(folder))  # not counted: the engine's first look at the image
-        found = [case(arguments.scan, Path(folder)) for _ in range(arguments.runs)]
-        return found, case(arguments.large, Path(folder)) if arguments.large else None
+        timer = container_timer(engine, arguments.image, cpus=arguments.cpus, limit=LIMIT_SECONDS)
+
+        def once(scan: Path) -> TimedCase:
+            with workspace(Path(folder)) as place:
+                return timer(scan, place)
+
+        once(arguments.scan)  # not counted: the engine's first look at the image
+        found = [once(arguments.scan) for _ in range(arguments.runs)]
+        return found, once(arguments.large) if arguments.large else None
 
 
-def _peak(found: Sequence[Efficiency]) -> str:
-    return f"{max(each.run.peak_memory for each in found) / 1e6:.0f} MB"
+def _peak(found: Sequence[TimedCase]) -> str:
+    if not any(case.run.samples for case in found):
+        return "unknown, no sample could be taken"
+    return f"{max(case.run.peak_memory for case in found) / MEGABYTE:.0f} MB, by the {found[0].source}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Masks: label maps from NIfTI files, read as the challenge's organisers read them. Arrays (x, y, z) as in the file."""
+"""Masks: label maps from NIfTI files, as uint8 arrays (x, y, z) as in the file.
+
+What the organisers' script would cut down to uint8 without a word (fractions, negative values) is refused.
+"""
 
 import math
 import zlib
@@ -8,14 +11,19 @@ from typing import Any, TypeAlias, cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
+from app.cases import CHANNEL
 from app.errors import VisceraError
-from evaluation.protocol import MASK_SUFFIX, SCAN_SUFFIX
 
+MASK_ENDING = ".nii.gz"  # the organisers look for no other
 LabelMap: TypeAlias = NDArray[np.uint8]  # (x, y, z)
 AFFINE_TOLERANCE_MM = 1e-3  # float32 headers of one grid differ by less
-DAMAGED = (OSError, EOFError, ValueError, zlib.error)  # what nibabel raises of files that are cut or no NIfTI
+ISAL_ERROR = cast("type[Exception]", isal_zlib.error)  # its stub says that it is an instance
+DAMAGED = (OSError, EOFError, ValueError, zlib.error, ISAL_ERROR)  # of files that are cut or changed
+NO_NIFTI = (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError)
+BLOCK = 1 << 24  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +37,28 @@ class MaskFile:
 
     @property
     def case(self) -> str:
-        return self.path.name.removesuffix(MASK_SUFFIX)
+        return self.path.name.removesuffix(MASK_ENDING)
 
     @property
     def voxel_ml(self) -> float:
         return math.prod(self.spacing) / 1000
 
 
-def mask_paths(folder: Path) -> list[Path]:
+def mask_paths(folder: Path, *, some: bool = False) -> list[Path]:
     """`NAME.nii.gz` in `folder` by name; scans (`NAME_0000.nii.gz`) and hidden files are no masks.
 
-    VisceraError where there is none.
+    some: VisceraError where there is none.
     """
-    names = sorted(folder.glob(f"*{MASK_SUFFIX}"))
-    paths = [path for path in names if not path.name.endswith(SCAN_SUFFIX) and not path.name.startswith(".")]
-    if not paths:
-        raise VisceraError(f"{folder}: no masks NAME{MASK_SUFFIX} here")
+    names = sorted(path for path in folder.glob(f"*{MASK_ENDING}") if not path.name.startswith("."))
+    paths = [path for path in names if not path.name.endswith(CHANNEL + MASK_ENDING)]
+    if some and not paths:
+        raise VisceraError(f"{folder}: no masks NAME{MASK_ENDING} here")
     return paths
 
 
 def open_mask(path: Path) -> MaskFile:
-    """Its header; VisceraError names a file that cannot be read or has not three axes."""
+    """Its header; VisceraError names a file that is damaged, or is no NIfTI file of three axes."""
+    _check_whole(path)
     image = _load(path)
     if len(image.shape) != 3 or min(image.shape) < 1:
         raise VisceraError(f"{path}: shape {image.shape}, a mask has 3 axes with voxels on each")
@@ -84,8 +93,18 @@ def affine_difference(first: MaskFile, second: MaskFile) -> float:
     return float(np.linalg.norm(apart, axis=0).max())
 
 
+def _check_whole(path: Path) -> None:
+    """The sum at the end of a gzip file, which nibabel does not read: a flipped bit would be scored."""
+    try:
+        with igzip.open(path) as file:
+            while file.read(BLOCK):
+                pass
+    except DAMAGED as error:
+        raise VisceraError(f"{path}: cannot be read, the file is damaged ({error})") from error
+
+
 def _load(path: Path) -> nib.Nifti1Image:
     try:
         return cast(nib.Nifti1Image, nib.load(path))
-    except (*DAMAGED, nib.filebasedimages.ImageFileError) as error:
+    except (*DAMAGED, *NO_NIFTI) as error:
         raise VisceraError(f"{path}: cannot be read as NIfTI ({error})") from error

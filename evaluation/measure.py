@@ -3,17 +3,14 @@
 import os
 import resource
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from evaluation.protocol import SAMPLE_SECONDS
-
-MEGABYTE = 2**20  # bytes, as the organisers count
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +36,24 @@ class Sample:
     usage: Usage
 
 
+START = Sample(0.0, Usage(0.0, 0, 0, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One command. status: its exit status, negative the signal that ended it. own_cpu_seconds: of the measuring.
 
-    started: as time.perf_counter() has it, which Linux reads from one clock for all processes.
+    started: as time.perf_counter() has it, which Linux reads from one clock for all processes. sampling_error: why
+    there are no more samples after some time, if that is so.
     """
 
     started: float
     seconds: float
     status: int
-    timed_out: bool
-    samples: tuple[Sample, ...]
-    own_cpu_seconds: float
+    timed_out: bool = False
+    samples: tuple[Sample, ...] = ()
+    own_cpu_seconds: float = 0.0
+    sampling_error: str = ""
 
     @property
     def peak_memory(self) -> int:
@@ -60,25 +62,25 @@ class Run:
 
     @property
     def cpu_seconds(self) -> float:
-        """As the last sample has it; what came after it, a tenth of a second at the most, is not in it."""
+        """As the last sample has it; what came after it is not in it."""
         return max((sample.usage.cpu_seconds for sample in self.samples), default=0.0)
 
     def cpu_percent(self, cpus: int | None = None) -> list[tuple[float, float]]:
-        """(seconds, percent of all CPUs busy with it since the sample before), from the second sample on."""
+        """(seconds, percent of all CPUs busy with it since the sample before, or since the start)."""
         share = 100 / (cpus or os.cpu_count() or 1)
         return [
             (
                 now.seconds,
                 share * max(0, now.usage.cpu_seconds - before.usage.cpu_seconds) / (now.seconds - before.seconds),
             )
-            for before, now in pairwise(self.samples)
+            for before, now in pairwise((START, *self.samples))
         ]
 
     def memory_area(self) -> float:
         """Byte seconds under the curve of memory, by trapezoids."""
         return sum(
             (now.seconds - before.seconds) * (now.usage.memory + before.usage.memory) / 2
-            for before, now in pairwise(self.samples)
+            for before, now in pairwise((START, *self.samples))
         )
 
 
@@ -94,25 +96,22 @@ def measure(
     *,
     limit: float | None = None,
     folder: Path | None = None,
-    variables: dict[str, str] | None = None,
 ) -> Run:
     """Runs `command` to its end; its output goes into `log`.
 
     probe and kill are given the process id: the one makes what is read every tenth of a second, the other is called
     when `limit` seconds have passed, or when the measuring itself is interrupted. folder: where the command runs.
-    variables: its environment, in place of ours.
 
     The end is seen by waiting for the process, not by looking again and again: at once.
     """
-    done, timed_out = threading.Event(), threading.Event()
-    samples: list[Sample] = []
+    timed_out = threading.Event()
     with log.open("wb") as output:
         own = _own_cpu_seconds()
         start = time.perf_counter()
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder, env=variables
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder
         )
-        sampler = threading.Thread(target=_sample, args=(probe(process.pid), samples, start, done), daemon=True)
+        sampler = _Sampler(probe(process.pid), start)
 
         def end() -> None:
             timed_out.set()
@@ -121,7 +120,7 @@ def measure(
         timer = threading.Timer(limit or 0, end)
         try:
             sampler.start()
-            if limit:
+            if limit is not None:
                 timer.start()
             status = process.wait()
             seconds = time.perf_counter() - start
@@ -130,34 +129,45 @@ def measure(
             process.wait()
             raise
         finally:
-            done.set()
             timer.cancel()
-            sampler.join()
-    return Run(start, seconds, status, timed_out.is_set(), tuple(samples), _own_cpu_seconds() - own)
+            sampler.stop()
+    own = _own_cpu_seconds() - own
+    return Run(start, seconds, status, timed_out.is_set(), tuple(sampler.samples), own, sampler.error)
 
 
-def exit_delays(count: int, log: Path) -> list[float]:
-    """Seconds between a process's own last reading of the clock and our seeing its end, `count` times.
+@dataclass(slots=True)
+class _Sampler:
+    probe: Probe
+    start_time: float
+    samples: list[Sample] = field(default_factory=list)
+    error: str = ""
+    _done: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
 
-    Of the way `measure` waits, sampling included, with a process that does nothing: so long is our share of every time.
-    """
-    script = "import os, time; os.write(1, repr(time.perf_counter()).encode()); os._exit(0)"
-    delays = []
-    for _ in range(count):
-        run = measure([sys.executable, "-c", script], lambda _: lambda: None, lambda _: None, log)
-        delays.append(run.started + run.seconds - float(log.read_text()))
-    return delays
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
 
+    def stop(self) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
 
-def _sample(probe: Probe, samples: list[Sample], start: float, done: threading.Event) -> None:
-    due = start
-    while True:
-        usage = probe()
-        if usage is not None:
-            samples.append(Sample(time.perf_counter() - start, usage))
-        due = max(due + SAMPLE_SECONDS, time.perf_counter())
-        if done.wait(due - time.perf_counter()):
-            return
+    def _sample(self) -> None:
+        due = self.start_time
+        while True:
+            try:
+                usage = self.probe()
+            except Exception as error:  # whatever it is, the run itself goes on, and its row says what is missing
+                self.error = f"{type(error).__name__}: {error}"
+                return
+            if usage is not None:
+                self.samples.append(Sample(time.perf_counter() - self.start_time, usage))
+            due += SAMPLE_SECONDS
+            if (late := time.perf_counter() - due) > 0:  # what was missed is missed: two readings at once say nothing
+                due += late + SAMPLE_SECONDS
+            if self._done.wait(due - time.perf_counter()):
+                return
 
 
 def _own_cpu_seconds() -> float:

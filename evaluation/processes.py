@@ -16,7 +16,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(slots=True)
 class ProcessTree:
-    """A process and its descendants. A descendant that lived for less than half a second may have been missed."""
+    """A process and its descendants. One that lived for less than half a second may have been missed.
+
+    Pages that a fork shares with its parent are counted for both: the kernel tells them apart too slowly for this.
+    """
 
     process: int
     _looks: int = 0

@@ -7,20 +7,15 @@ Example: python -m evaluation.score --truth val --prediction masks --out build/s
 """
 
 import argparse
-import csv
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VisceraError
-from evaluation.protocol import DECIMALS, LESION, STRUCTURES, Structure
-from evaluation.scoring import Score, score_folders
-from evaluation.summary import as_json, case_table, contrast, summarise, text
-from evaluation.summary_plot import draw_boxes
+from evaluation.protocol import LESION, STRUCTURES, Structure
+from evaluation.score_files import write_all
+from evaluation.scoring import score_folders
 
-COLUMNS = ("case", "label", "organ", "dsc", "nsd", "note")
 SUBMISSIONS = 2
-FEW_CASES = 8  # as many columns as a terminal has room for
 
 
 def choose_structures(labels: str | None, *, lesion: bool) -> list[Structure]:
@@ -33,39 +28,9 @@ def choose_structures(labels: str | None, *, lesion: bool) -> list[Structure]:
     except ValueError as error:
         raise VisceraError(f"--labels {labels}: not numbers with commas between") from error
     if unknown := chosen - known.keys():
-        raise VisceraError(f"--labels {labels}: {min(unknown)} is none of {', '.join(map(str, known))}")
+        hint = "; --lesion adds 14" if LESION.label in unknown else ""
+        raise VisceraError(f"--labels {labels}: {min(unknown)} is none of {', '.join(map(str, known))}{hint}")
     return [each for label, each in known.items() if label in chosen]
-
-
-def write_scores(submissions: Mapping[str, Sequence[Score]], path: Path) -> None:
-    """The long form; of two submissions each line begins with whose it is. A score that is NaN is left empty."""
-    several = len(submissions) > 1
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["prediction", *COLUMNS] if several else COLUMNS)
-        for name, scores in submissions.items():
-            for score in scores:
-                values = ["" if math.isnan(value) else f"{value:.{DECIMALS}f}" for value in (score.dsc, score.nsd)]
-                line = [score.case, score.structure.label, score.structure.name, *values, score.note]
-                writer.writerow([name, *line] if several else line)
-
-
-def write_all(submissions: Mapping[str, Sequence[Score]], out: Path, remarks: Sequence[str], **settings: object) -> str:
-    """Scores as CSV into `out`, their summary beside it as text, JSON and PNG; the text, for printing.
-
-    settings: what else the JSON says of how the scores came about.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_scores(submissions, out)
-    summaries = [summarise(name, scores) for name, scores in submissions.items()]
-    contrasts = contrast(*submissions.values()) if len(submissions) == SUBMISSIONS else []
-    report = text(summaries, contrasts, remarks)
-    if len(submissions) == 1 and len(summaries[0].cases) <= FEW_CASES:
-        report = f"DSC by case\n{case_table(next(iter(submissions.values())))}\n\n{report}"
-    out.with_suffix(".txt").write_text(report + "\n")
-    out.with_suffix(".json").write_text(as_json(submissions, summaries, contrasts, remarks=remarks, **settings) + "\n")
-    draw_boxes(submissions, out.with_suffix(".png"))
-    return report
 
 
 def main() -> None:
@@ -80,9 +45,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if len(arguments.prediction) > SUBMISSIONS:
         parser.error(f"--prediction takes one or two folders, not {len(arguments.prediction)}")
-    if len(set(arguments.prediction)) < len(arguments.prediction):
+    if len({folder.resolve() for folder in arguments.prediction}) < len(arguments.prediction):
         parser.error("--prediction names the same folder twice")
+    if arguments.out.suffix != ".csv":
+        parser.error(f"--out {arguments.out}: must end in .csv; the summary is written beside it under other endings")
     try:
+        arguments.out.parent.mkdir(
+            parents=True, exist_ok=True
+        )  # before the work: a place that cannot be written is said now
         structures = choose_structures(arguments.labels, lesion=arguments.lesion)
         submissions, remarks = {}, _remarks(structures, lesion=arguments.lesion, last_slice=arguments.with_last_slice)
         for folder in arguments.prediction:
@@ -93,6 +63,7 @@ def main() -> None:
         print(write_all(submissions, arguments.out, remarks, **settings))
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
+    parser.exit(any(score.missing for scores in submissions.values() for score in scores))
 
 
 def _remarks(structures: Sequence[Structure], *, lesion: bool, last_slice: bool) -> list[str]:

@@ -10,117 +10,66 @@ Example: python -m evaluation.time_cases --image viscera --inputs ../shared/case
 """
 
 import argparse
+import math
 import shutil
+import signal
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
+from app.cases import case_name
 from app.errors import SetupError
-from evaluation.containers import Engine, run_case
-from evaluation.efficiency import DONE, Efficiency, summary, write_rows, write_samples
+from evaluation.containers import Engine
+from evaluation.efficiency import summary, write_rows, write_samples
 from evaluation.efficiency_plot import draw_curves
-from evaluation.measure import MEGABYTE, Run, exit_delays, measure
-from evaluation.processes import ProcessTree, kill_tree
-from evaluation.protocol import MASK_SUFFIX, MEMORY, SCAN_SUFFIX
+from evaluation.protocol import MEGABYTE, MEMORY
+from evaluation.timing import (
+    DONE,
+    CaseTimer,
+    TimedCase,
+    container_timer,
+    exit_delays,
+    mask_name,
+    process_timer,
+    scan_paths,
+    workspace,
+)
 
 LOCAL = "local process, not the container"
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses, as shells have them
 DELAYS = 20  # readings of our own share of a time
-PROJECT = Path(__file__).parents[1]
+TABLES = ("efficiency.csv", "summary.txt")
+FOLDERS = ("masks", "curves", "samples", "logs")
 
 
-def scan_paths(inputs: Path) -> list[Path]:
-    """Scans of a folder by name, or the one file. Where any is called NAME_0000.nii.gz, the others are no scans."""
-    if inputs.is_file():
-        return [inputs]
-    files = sorted(path for path in inputs.glob(f"*{MASK_SUFFIX}") if not path.name.startswith("."))
-    scans = [path for path in files if path.name.endswith(SCAN_SUFFIX)] or files
-    if not scans:
-        raise SetupError(f"{inputs}: no scans NAME{SCAN_SUFFIX} here")
-    return scans
-
-
-def mask_name(scan: Path) -> str:
-    """What the organisers look for: `X_0000.nii.gz` gives `X.nii.gz`, and so does `X.nii.gz`."""
-    return scan.name.removesuffix(SCAN_SUFFIX).removesuffix(MASK_SUFFIX) + MASK_SUFFIX
-
-
-def container_case(
-    engine: Engine,
-    name: str,
-    *,
-    memory: str = MEMORY,
-    network: bool = False,
-    cpus: str | None = None,
-    limit: float | None = None,
-) -> Callable[[Path, Path], Efficiency]:
-    """A function from scan and workspace to what a container of this image took for it."""
-    image = engine.image(name)
-
-    def case(scan: Path, workspace: Path) -> Efficiency:
-        found = run_case(engine, image, scan, workspace, memory=memory, network=network, cpus=cpus, limit=limit)
-        return judged(scan, found.run, workspace, found.source, out_of_memory=found.out_of_memory)
-
-    return case
-
-
-def local_case(limit: float | None) -> Callable[[Path, Path], Efficiency]:
-    """The same through `python -m app`, in a fresh process."""
-
-    def case(scan: Path, workspace: Path) -> Efficiency:
-        outputs = workspace / "outputs"
-        shutil.rmtree(outputs, ignore_errors=True)
-        outputs.mkdir(parents=True)
-        command = [sys.executable, "-m", "app", "--inputs", str(scan.resolve()), "--outputs", str(outputs.resolve())]
-        log = workspace / "log.txt"
-        run = measure(command, lambda process: ProcessTree(process).usage, kill_tree, log, limit=limit, folder=PROJECT)
-        return judged(scan, run, workspace, LOCAL, out_of_memory=False)
-
-    return case
-
-
-def judged(scan: Path, run: Run, workspace: Path, source: str, *, out_of_memory: bool) -> Efficiency:
-    """What became of a case: done only if it ended by itself, without an error, and left the mask."""
-    name = mask_name(scan)
-    if run.timed_out:
-        status = "time limit"
-    elif out_of_memory:
-        status = "out of memory"
-    elif run.status:
-        status = f"exit status {run.status}"
-    elif not (workspace / "outputs" / name).is_file():
-        status = "no mask"
-    else:
-        return Efficiency(scan.name, run, DONE, source)
-    lines = (workspace / "log.txt").read_text(errors="replace").split("\n")
-    note = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-    return Efficiency(scan.name, run, status, source, note)
-
-
-def time_all(scans: list[Path], case: Callable[[Path, Path], Efficiency], out: Path, mark: str) -> list[Efficiency]:
+def time_all(scans: list[Path], timer: CaseTimer, out: Path, mark: str) -> list[TimedCase]:
     """Every scan in turn; what each leaves is kept in `out` at once, so that an interrupted run keeps what it has."""
-    for name in ("masks", "curves", "samples", "logs"):
+    for name in FOLDERS:
         (out / name).mkdir(parents=True, exist_ok=True)
-    found: list[Efficiency] = []
-    # beside what is kept: moved into it rather than copied. The container's user may own what it wrote
-    with tempfile.TemporaryDirectory(dir=out, ignore_cleanup_errors=True) as folder:
-        workspace = Path(folder)
-        for scan in scans:
-            result = case(scan, workspace)
-            found.append(result)
-            stem = mask_name(scan).removesuffix(MASK_SUFFIX)
-            target = out / "masks" / mask_name(scan)
-            target.unlink(missing_ok=True)  # of an earlier run: a scan that fails today has no mask
-            if (mask := workspace / "outputs" / target.name).is_file():
-                shutil.move(mask, target)
-            shutil.move(workspace / "log.txt", out / "logs" / f"{stem}.txt")
-            write_samples(result.run, out / "samples" / f"{stem}.csv")
-            draw_curves(result, out / "curves" / f"{stem}.png")
-            write_rows(found, out / "efficiency.csv")
-            memory = result.run.peak_memory / MEGABYTE
-            note = f" ({result.note})" if result.note else ""
-            print(f"{mark}{scan.name}: {result.run.seconds:.2f} s, {memory:.0f} MB, {result.status}{note}", flush=True)
+    for name in TABLES:
+        (out / name).unlink(missing_ok=True)  # of an earlier run
+    found: list[TimedCase] = []
+    for scan in scans:
+        kept = out / "masks" / mask_name(scan)
+        kept.unlink(missing_ok=True)  # of an earlier run: a scan that fails today has no mask
+        with workspace(out) as place:
+            case = timer(scan, place)
+            if case.status == DONE:
+                shutil.move(place.outputs / kept.name, kept)
+            shutil.move(place.log, out / "logs" / f"{case_name(scan)}.txt")
+        found.append(case)
+        write_samples(case.run, out / "samples" / f"{case_name(scan)}.csv")
+        draw_curves(case, out / "curves" / f"{case_name(scan)}.png")
+        write_rows(found, out / "efficiency.csv")
+        memory = case.run.peak_memory / MEGABYTE
+        note = f" ({case.note})" if case.note else ""
+        print(f"{mark}{scan.name}: {case.run.seconds:.2f} s, {memory:.0f} MB, {case.status}{note}", flush=True)
     return found
+
+
+def local_timer(limit: float | None) -> CaseTimer:
+    """`python -m app` in place of a container."""
+    start = [sys.executable, "-m", "app", "--inputs"]
+    return process_timer(lambda scan, place: [*start, scan, "--outputs", place.outputs.resolve()], LOCAL, limit=limit)
 
 
 def main() -> None:
@@ -136,31 +85,44 @@ def main() -> None:
     parser.add_argument("--with-network", action="store_true", help="leave out --network none")
     parser.add_argument("--time-limit", type=float, default=600, help="seconds a case may take (default: %(default)s)")
     arguments = parser.parse_args()
+    if not 0 < arguments.time_limit < math.inf:
+        parser.error(f"--time-limit takes seconds above 0, not {arguments.time_limit:g}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that no container is left behind
     try:
-        scans = scan_paths(arguments.inputs)
-        limit = arguments.time_limit
-        mark = f"[{LOCAL}] " if arguments.local else ""
-        if arguments.local:
-            found = time_all(scans, local_case(limit), arguments.out, mark)
-        else:
-            with Engine() as engine:
-                case = container_case(
-                    engine,
-                    arguments.image,
-                    memory=arguments.memory,
-                    network=arguments.with_network,
-                    cpus=arguments.cpus,
-                    limit=limit,
-                )
-                found = time_all(scans, case, arguments.out, mark)
-        with tempfile.NamedTemporaryFile() as log:
-            delays = exit_delays(DELAYS, Path(log.name))
+        found = _time(arguments)
+        delays = exit_delays(DELAYS, arguments.out)
+    except KeyboardInterrupt:
+        parser.exit(INTERRUPTED, f"interrupted; what is done is in {arguments.out}\n")
     except (SetupError, OSError) as error:
         parser.exit(2, f"{error}\n")
+    mark = _mark(arguments)
     lines = [mark + line for line in summary(found, delays).splitlines()]
     (arguments.out / "summary.txt").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
     parser.exit(any(case.status != DONE for case in found))
+
+
+def _time(arguments: argparse.Namespace) -> list[TimedCase]:
+    scans = scan_paths(arguments.inputs)
+    if others := [path.name for path in arguments.inputs.glob("*.nii*") if path not in scans]:
+        print(f"{_mark(arguments)}left alone, since scans here are called NAME_0000: {', '.join(sorted(others))}")
+    limit = arguments.time_limit
+    if arguments.local:
+        return time_all(scans, local_timer(limit), arguments.out, _mark(arguments))
+    with Engine() as engine:
+        timer = container_timer(
+            engine,
+            arguments.image,
+            memory=arguments.memory,
+            network=arguments.with_network,
+            cpus=arguments.cpus,
+            limit=limit,
+        )
+        return time_all(scans, timer, arguments.out, _mark(arguments))
+
+
+def _mark(arguments: argparse.Namespace) -> str:
+    return f"[{LOCAL}] " if arguments.local else ""
 
 
 if __name__ == "__main__":

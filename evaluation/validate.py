@@ -8,9 +8,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from app.cases import case_name
 from app.command_line import main as segment
 from app.errors import VisceraError
-from evaluation.score import write_all
+from evaluation.score_files import write_all
 from evaluation.scoring import score_folders
 
 
@@ -24,7 +25,7 @@ def validate(data: Path, outputs: Path, system: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for scan in sorted(data.glob("*_0000.nii.gz")):
             (Path(folder) / scan.name).symlink_to(scan.resolve())
-            (outputs / scan.name.replace("_0000", "")).unlink(missing_ok=True)
+            (outputs / f"{case_name(scan)}.nii.gz").unlink(missing_ok=True)
         return segment(["--inputs", folder, "--outputs", str(outputs), "--system", system])
 
 
@@ -45,7 +46,15 @@ def main() -> None:
     except VisceraError as error:
         parser.exit(2, f"{error}\n")
     out = arguments.outputs / "scores.csv"
-    print(write_all({arguments.system: scores}, out, warnings, truth=str(arguments.data), system=arguments.system))
+    print(
+        write_all(
+            {arguments.system: scores},
+            out,
+            [f"warning: {warning}" for warning in warnings],
+            truth=str(arguments.data),
+            system=arguments.system,
+        )
+    )
     parser.exit(status)
 
 

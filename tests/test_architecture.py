@@ -47,6 +47,25 @@ def test_every_requirement_is_pinned(path):
     assert all("==" in line or line.startswith("-r ") for line in lines if line)
 
 
+EVALUATION = sorted((PROJECT / "evaluation").rglob("*.py"))
+COMMANDS = {path.stem for path in EVALUATION if "argparse.ArgumentParser(" in path.read_text()}
+
+
+@pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
+def test_evaluation_uses_no_inside_and_no_command_of_another(path):
+    names = [name.split(".") for name in imported(path) if name.startswith(("app.", "evaluation."))]
+    assert not [name for name in names if re.match(r"_(?!_)", name[-1])]
+    assert not [name for name in names if name[0] == "evaluation" and name[1] in COMMANDS - {"contenders"}]
+
+
+@pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
+def test_contenders_stand_alone(path):
+    """They run in an environment that lacks what the rest of evaluation needs, and the rest runs without theirs."""
+    inside = path.parent.name == "contenders"
+    names = {name for name in imported(path) if name.startswith("evaluation.")}
+    assert all(name.startswith("evaluation.contenders.") == inside for name in names)
+
+
 def test_only_the_pipeline_knows_the_order():
     """Phase one is itself a short way (resample, normalise, classify); everybody else knows one step at the most."""
     known = {"pipeline": STEPS, "locate": {"classify", "normalise", "resample"}}

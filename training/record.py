@@ -16,10 +16,12 @@ from app.labels import ORGANS
 
 def accuracy(scores: dict[str, Any]) -> dict[str, Any]:
     """Means over patients of DSC and NSD, of the organs that a patient has; with which system and on which cases."""
+    if len(scores["submissions"]) != 1:
+        raise ValueError("scores of two predictions, a card has those of one; score the folder alone")
     (submission,) = scores["submissions"]
     by_case: dict[str, dict[str, float]] = {case: {} for case in submission["cases"]}
     for score in submission["scores"]:
-        if score["in_truth"]:
+        if score["in_truth"] and score["dsc"] is not None:
             by_case[score["case"]][score["structure"]["name"]] = score["dsc"]
     return {
         "system": scores["system"],
@@ -63,7 +65,7 @@ def main() -> None:
         else:
             card["accuracy"] = accuracy(scores)
     except (OSError, ValueError) as error:
-        parser.exit(2, f"{error}\n")
+        parser.exit(2, f"{arguments.scores}: {error}\n")
     except KeyError as error:
         parser.exit(2, f"{arguments.scores}: no {error} in it; it is not of a {card['role']}\n")
     path.write_text(json.dumps(card, indent=1) + "\n")

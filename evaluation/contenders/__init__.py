@@ -2,6 +2,6 @@
 
     python -m evaluation.contenders.NAME SCAN OUTPUTS ...
 
-SCAN is what phase one kept of a scan; the mask goes into OUTPUTS. The last line printed is JSON: the network's
-parameters and the seconds of each step. They run in an environment of their own (requirements/contenders.txt).
+SCAN is what phase one kept of a scan; the mask goes into OUTPUTS. The last line printed is JSON: seconds by step. They
+run in an environment of their own (requirements/contenders.txt).
 """

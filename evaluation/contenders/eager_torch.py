@@ -1,30 +1,31 @@
 """Eager torch: the reference way. Gaussian windows at half overlap, all class scores to full resolution, argmax.
 
-MONAI's sliding window with the window of training, float32, then trilinear interpolation of 14 scores to every voxel.
+MONAI's sliding window with the window of training, float32, then trilinear interpolation of every class to every voxel.
 """
 
 import argparse
 import os
+from pathlib import Path
 
 import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from torch.nn import functional
 
-from evaluation.contenders.common import Clock, finish, load, parser
+from evaluation.contenders.plain_unet import build
+from evaluation.contenders.program import Clock, finish, load, parser
+
+OVERLAP = 0.5
 
 
 def main() -> None:
     """Parses the arguments, segments."""
     clock = Clock()
-    with clock.timed("import"):
-        import torch
-        from monai.inferers import sliding_window_inference
-        from torch.nn import functional
-
-        from evaluation.contenders.weights import eager_network
     arguments = _parser().parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     image, bundle, volume = load(arguments.scan, arguments.bundle, clock)
     with clock.timed("load"):
-        network = eager_network(bundle)
+        network = build(torch.load(arguments.weights, weights_only=True), len(bundle.labels))
     with torch.inference_mode():
         with clock.timed("segment"):
             scores = sliding_window_inference(
@@ -32,7 +33,7 @@ def main() -> None:
                 roi_size=arguments.window,
                 sw_batch_size=1,
                 predictor=network,
-                overlap=arguments.overlap,
+                overlap=OVERLAP,
                 mode="gaussian",
                 padding_mode="constant",
                 cval=float(volume.min()),
@@ -40,13 +41,13 @@ def main() -> None:
         with clock.timed("restore"):
             whole = functional.interpolate(scores, size=image.grid.shape, mode="trilinear", align_corners=False)
             mask = whole[0].argmax(0).to(torch.uint8).numpy()
-    finish(mask, image, arguments.outputs, clock, sum(weight.numel() for weight in network.parameters()))
+    finish(mask, image, arguments.outputs, clock)
 
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(__doc__)
+    made.add_argument("--weights", type=Path, required=True, help="what `evaluation.contenders.prepare` wrote")
     made.add_argument("--window", type=int, nargs=3, required=True, help="voxels (z, y, x)")
-    made.add_argument("--overlap", type=float, default=0.5)
     return made
 
 

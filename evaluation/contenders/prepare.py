@@ -1,7 +1,7 @@
 """Prepare: `python -m evaluation.contenders.prepare BUNDLE OUT --window Z Y X`. What contenders run, made once.
 
-fine.onnx for ONNX Runtime; a model folder for nnunetv2 with the same network, weights, spacing and intensities. Prints
-JSON: the network's parameters.
+fine.pth for eager torch, fine.onnx for ONNX Runtime, a model folder for nnunetv2: the same network, weights, spacing
+and intensities, checked against the bundle's own TorchScript. Prints JSON: the network's parameters.
 """
 
 import argparse
@@ -10,10 +10,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from app.bundle import Bundle, load_bundle
-from evaluation.contenders.weights import architecture, channels_of, eager_network, nnunet_state
+import torch
+
+from app.bundle import TORCHSCRIPT, Bundle, load_bundle
+from app.errors import VisceraError
+from evaluation.contenders.plain_unet import State, architecture, build, bundle_state, channels_of, renamed
 
 CONFIGURATION = "3d_fullres"
+TOLERANCE = 1e-3  # of scores up to some tens, float32
 RESAMPLE = {"is_seg": False, "order_z": 0, "force_separate_z": None}
 
 
@@ -26,20 +30,34 @@ def main() -> None:
     arguments = parser.parse_args()
     bundle = load_bundle(arguments.bundle, "fine")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_onnx(bundle, arguments.window, arguments.out / "fine.onnx")
-    write_model_folder(bundle, arguments.window, arguments.out / "nnunet")
-    print(json.dumps({"parameters": sum(weight.numel() for weight in eager_network(bundle).parameters())}))
+    state = renamed(bundle_state(bundle))
+    network = build(state, len(bundle.labels))
+    check(network, bundle, arguments.window)
+    torch.save(state, arguments.out / "fine.pth")
+    write_onnx(network, arguments.window, arguments.out / "fine.onnx")
+    write_model_folder(bundle, state, arguments.window, arguments.out / "nnunet")
+    print(json.dumps({"parameters": sum(weight.numel() for weight in network.parameters())}))
 
 
-def write_onnx(bundle: Bundle, window: list[int], path: Path) -> None:
+def check(network: torch.nn.Module, bundle: Bundle, window: list[int]) -> None:
+    """VisceraError if it is not the bundle's network: the same scores of noise, but for rounding."""
+    theirs = torch.jit.load(str(bundle.engine_files(TORCHSCRIPT)[0]), map_location="cpu").float().eval()
+    noise = torch.randn(1, 1, *window, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        apart = float((network(noise) - theirs(noise)).abs().max())
+    if not apart < TOLERANCE:
+        raise VisceraError(
+            f"{bundle.folder}: rebuilt from its weights, its scores are {apart:.3g} off; is it another U-Net?"
+        )
+
+
+def write_onnx(network: torch.nn.Module, window: list[int], path: Path) -> None:
     """The network, for any size of window."""
-    import torch
-
     free = dict(zip((2, 3, 4), "zyx", strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the older exporter, which says that it is; the other needs one more package
         torch.onnx.export(
-            eager_network(bundle),
+            network,
             (torch.zeros(1, 1, *window),),
             str(path),
             input_names=["volume"],
@@ -49,12 +67,10 @@ def write_onnx(bundle: Bundle, window: list[int], path: Path) -> None:
         )
 
 
-def write_model_folder(bundle: Bundle, window: list[int], folder: Path) -> None:
+def write_model_folder(bundle: Bundle, state: State, window: list[int], folder: Path) -> None:
     """plans.json, dataset.json and fold_0/checkpoint_final.pth, as nnU-Net's training leaves them."""
-    import torch
-
     (folder / "fold_0").mkdir(parents=True, exist_ok=True)
-    (folder / "plans.json").write_text(json.dumps(_plans(bundle, window), indent=1))
+    (folder / "plans.json").write_text(json.dumps(_plans(bundle, channels_of(bundle_state(bundle)), window), indent=1))
     dataset = {
         "channel_names": {"0": "CT"},
         "labels": {name: label for label, name in enumerate(bundle.labels)},
@@ -63,7 +79,7 @@ def write_model_folder(bundle: Bundle, window: list[int], folder: Path) -> None:
     }
     (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
     checkpoint = {
-        "network_weights": nnunet_state(bundle),
+        "network_weights": state,
         "trainer_name": "nnUNetTrainer",
         "init_args": {"configuration": CONFIGURATION},
         "inference_allowed_mirroring_axes": None,
@@ -71,7 +87,7 @@ def write_model_folder(bundle: Bundle, window: list[int], folder: Path) -> None:
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
 
 
-def _plans(bundle: Bundle, window: list[int]) -> dict[str, Any]:
+def _plans(bundle: Bundle, channels: list[int], window: list[int]) -> dict[str, Any]:
     intensity = bundle.intensity
     properties = {
         "percentile_00_5": intensity.low,
@@ -82,7 +98,7 @@ def _plans(bundle: Bundle, window: list[int]) -> dict[str, Any]:
     network = {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {
-            **architecture(channels_of(bundle), None),
+            **architecture(channels),
             "conv_op": "torch.nn.modules.conv.Conv3d",
             "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
             "nonlin": "torch.nn.LeakyReLU",

@@ -16,7 +16,7 @@ from app.restore import restore
 from app.segment import segment
 from app.system import load_system
 from app.types import Scores, Volume
-from evaluation.contenders.common import Clock, finish, load, parser
+from evaluation.contenders.program import Clock, finish, load, parser
 
 ONNX_RUNTIME = "onnxruntime"
 
@@ -37,7 +37,7 @@ def main() -> None:
         demote(scores, labels, cleaned)
     with clock.timed("restore"):
         mask = restore(scores, cleaned, whole(image.grid), image.grid, threads=threads)
-    finish(mask, image, arguments.outputs, clock, arguments.parameters)
+    finish(mask, image, arguments.outputs, clock)
 
 
 def _engine(name: str, model: Path | None) -> Callable[[Bundle, int], Engine]:
@@ -67,7 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     made = parser(__doc__)
     made.add_argument("--engine", required=True, choices=["openvino-int8", "openvino-float32", ONNX_RUNTIME])
     made.add_argument("--onnx", type=Path, help="the network, for ONNX Runtime")
-    made.add_argument("--parameters", type=int, default=0, help="of the network, to be said again")
     return made
 
 

@@ -1,17 +1,24 @@
+import os
+
 import pytest
 
-from evaluation.cgroup import PLACES, find_cgroup
+from evaluation.cgroup import find_cgroup
 from evaluation.measure import Usage
 
 CONTAINER = "0123abcd"
+USER = os.getuid()
+PLACES = {
+    "cgroupfs": "docker/0123abcd",
+    "systemd": "system.slice/docker-0123abcd.scope",
+    "rootless": f"user.slice/user-{USER}.slice/user@{USER}.service/user.slice/docker-0123abcd.scope",
+}
 V1 = "cache 5000\nrss 1\nshmem 1\ntotal_cache 9000\ntotal_rss 1000\ntotal_shmem 30\n"
 V2 = "anon 1000\nfile 9000\nkernel 77\nshmem 30\n"
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_version_1(tmp_path, place):
-    name = place.format(CONTAINER)
-    memory, cpu = tmp_path / "memory" / name, tmp_path / "cpuacct" / name
+    memory, cpu = tmp_path / "memory" / place, tmp_path / "cpuacct" / place
     memory.mkdir(parents=True)
     cpu.mkdir(parents=True)
     (memory / "memory.stat").write_text(V1)
@@ -21,9 +28,9 @@ def test_version_1(tmp_path, place):
     assert cgroup.usage() == Usage(2.5, 1000, 30, 8970)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_version_2(tmp_path, place):
-    folder = tmp_path / place.format(CONTAINER)
+    folder = tmp_path / place
     folder.mkdir(parents=True)
     (folder / "memory.stat").write_text(V2)
     (folder / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n")

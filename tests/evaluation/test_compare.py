@@ -1,6 +1,7 @@
-import json
 import shutil
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -8,13 +9,13 @@ import numpy as np
 import pytest
 
 from app.bundle import load_bundle
+from app.errors import SetupError
 from app.system import WEIGHTS
 from evaluation import compare
-from evaluation.compare import Case, prepare_case, rounds, run_once, scores_of, steps_of, training_window, whole_mask
-from evaluation.efficiency import DONE, Efficiency
-from evaluation.entrants import Contender, process
-from evaluation.machine import busy_percent, describe, versions
+from evaluation.compare import BoxedScan, box_scan, run_once, scores_of, steps_of, training_window, turns
 from evaluation.measure import Run
+from evaluation.roster import Contender
+from evaluation.timing import DONE, TimedCase, process_timer, workspace
 from tests.files import save_nifti
 from tests.shared import CASES, needs_cases
 
@@ -23,31 +24,26 @@ PROJECT = Path(__file__).parents[2]
 PYTHON = PROJECT / ".contenders" / "bin" / "python"
 
 
-def entrant(name, log, *, boxed=False, status=DONE):
+def entrant(name, log, *, boxed=False, status=DONE, shape=None):
     """Writes a mask of ones, of what it is handed."""
 
-    def run(scan, workspace):
+    def timer(scan, place):
         log.append((name, scan.name))
-        outputs = workspace / "outputs"
-        outputs.mkdir(parents=True, exist_ok=True)
         if status == DONE:
-            shape = nib.load(scan).shape
-            save_nifti(outputs / scan.name.replace("_0000", ""), np.ones(shape, np.uint8))
-        (workspace / "log.txt").write_text('first\n{"parameters": 7, "seconds": {"read": 0.5}}\n')
-        return Efficiency(scan.name, Run(0.0, 1.0, 0, False, (), 0.0), status, "somewhere")
+            voxels = np.ones(shape or nib.load(scan).shape, np.uint8)
+            save_nifti(place.outputs / scan.name.replace("_0000", ""), voxels)
+        place.log.write_text('first\n{"seconds": {"read": 0.5}}\n')
+        return TimedCase(scan.name, Run(0.0, 1.0, 0), status, "somewhere")
 
-    return Contender(name, "what it is", boxed, run)
+    return Contender(name, "what it is", boxed, timer)
 
 
 @pytest.fixture
 def case(tmp_path):
     whole = save_nifti(tmp_path / "a_0000.nii.gz", np.zeros((6, 5, 4), np.int16))
-    boxed = (
-        save_nifti(tmp_path / "box" / "a_0000.nii.gz", np.zeros((2, 3, 4), np.int16))
-        if (tmp_path / "box").mkdir() is None
-        else None
-    )
-    return Case(whole, boxed, ((1, 3), (2, 5), (0, 4)))
+    (tmp_path / "box").mkdir()
+    boxed = save_nifti(tmp_path / "box" / "a_0000.nii.gz", np.zeros((2, 3, 4), np.int16))
+    return BoxedScan(whole, boxed, ((1, 3), (2, 5), (0, 4)))
 
 
 @pytest.fixture
@@ -59,29 +55,25 @@ def _quiet(monkeypatch):
 def test_contenders_take_turns(case, tmp_path):
     log = []
     entrants = [entrant("ours", log), entrant("theirs", log)]
-    for each in entrants:
-        (tmp_path / each.name).mkdir()
-    timed = list(rounds(entrants, [case], 2, tmp_path))
+    found = list(turns(entrants, [case], 2, tmp_path))
     assert [name for name, _ in log] == ["ours", "theirs"] * 3  # the first round is not counted
-    assert [(run.contender, run.round) for run in timed] == [("ours", 0), ("theirs", 0), ("ours", 1), ("theirs", 1)]
-    assert timed[0].steps == {"read": 0.5}
+    assert [(turn.contender, turn.round) for turn in found] == [("ours", 0), ("theirs", 0), ("ours", 1), ("theirs", 1)]
+    assert found[0].steps == {"read": 0.5}
 
 
 def test_a_mask_of_the_box_becomes_one_of_the_scan(case, tmp_path):
-    (tmp_path / "theirs").mkdir()
     run_once(entrant("theirs", [], boxed=True), case, tmp_path)
-    mask = np.asarray(nib.load(tmp_path / "theirs" / "masks" / "a.nii.gz").dataobj)
+    mask = np.asarray(nib.load(tmp_path / "theirs" / "a.nii.gz").dataobj)
     expected = np.zeros((6, 5, 4), np.uint8)
     expected[1:3, 2:5, :] = 1
     np.testing.assert_array_equal(mask, expected, strict=True)
 
 
 def test_a_run_that_failed_leaves_no_mask_of_an_earlier_one(case, tmp_path):
-    (tmp_path / "theirs").mkdir()
     run_once(entrant("theirs", []), case, tmp_path)
-    assert (tmp_path / "theirs" / "masks" / "a.nii.gz").exists()
+    assert (tmp_path / "theirs" / "a.nii.gz").exists()
     run_once(entrant("theirs", [], status="time limit"), case, tmp_path)
-    assert not (tmp_path / "theirs" / "masks" / "a.nii.gz").exists()
+    assert not (tmp_path / "theirs" / "a.nii.gz").exists()
 
 
 def test_scores_of_each(case, tmp_path, capsys):
@@ -91,8 +83,6 @@ def test_scores_of_each(case, tmp_path, capsys):
     labels[1:3, 2:5, :] = 1
     save_nifti(truth / "a.nii.gz", labels)
     entrants = [entrant("ours", [], boxed=True), entrant("theirs", [], status="no mask")]
-    for each in entrants:
-        (tmp_path / each.name).mkdir()
     scores = scores_of(entrants, [case], truth, tmp_path)
     assert (scores["ours"][0].dsc, scores["theirs"][0].dsc) == (1, 0)
     assert "theirs: a: no prediction" in capsys.readouterr().out
@@ -101,35 +91,58 @@ def test_scores_of_each(case, tmp_path, capsys):
 def test_steps_that_are_not_said(tmp_path):
     for text in ("", "Killed\n", "[1]\n", '{"parameters": 1}\n'):
         (tmp_path / "log.txt").write_text(text)
-        assert steps_of(tmp_path) == {}
+        assert steps_of(tmp_path / "log.txt") == {}
 
 
 def test_the_patch_of_training():
     assert training_window(load_bundle(WEIGHTS / "fine", "fine")) == [64, 80, 96]
 
 
-def test_a_plain_process(tmp_path):
-    script = "import sys, pathlib; (pathlib.Path(sys.argv[2]) / 'X.nii.gz').touch()"
-    run = process(lambda scan, outputs: [sys.executable, "-c", script, scan, outputs])
-    assert run(tmp_path / "X_0000.nii.gz", tmp_path / "w").status == DONE
-    failing = process(lambda *_: [sys.executable, "-c", "raise SystemExit('why')"])
-    result = failing(tmp_path / "X_0000.nii.gz", tmp_path / "w")
-    assert (result.status, result.note) == ("exit status 1", "why")
+def test_a_bundle_without_a_recipe_needs_a_window():
+    bundle = replace(load_bundle(WEIGHTS / "fine", "fine"), training={})
+    with pytest.raises(SetupError, match="say --window"):
+        training_window(bundle)
 
 
-def test_facts_of_the_machine():
-    facts = describe()
-    assert facts["processor"].endswith("CPUs")
-    assert facts["memory"].endswith("GB")
-    assert versions(["numpy", "NumPy", "no-such-package"])["numpy"] == np.__version__
-    assert 0 <= busy_percent(0.1) <= 100
+def test_a_mask_that_does_not_fit_the_box_is_a_run_that_failed(case, tmp_path):
+    timed, _ = run_once(entrant("theirs", [], boxed=True, shape=(2, 3, 5)), case, tmp_path)
+    assert timed.status == "unusable mask"
+    assert "shape (2, 3, 5), the box has" in timed.note
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        compare.main()
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["--rounds", "0"], "--rounds takes 1 or more", id="no round"),
+        pytest.param(["--python", "nowhere"], "nowhere: not there; `sh scripts/contenders`", id="no environment"),
+        pytest.param(["--python", sys.executable, "--peer", "nowhere"], "--peer nowhere: no such file", id="no peer"),
+    ],
+)
+def test_mistakes_are_said_before_anything_runs(monkeypatch, tmp_path, capsys, options, message):
+    cases = ["--cases", DATA / "phantom_0000.nii.gz"]
+    assert run(monkeypatch, "--image", "x", *cases, "--out", tmp_path / "B.md", *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_scans_of_one_name_are_refused(monkeypatch, tmp_path, capsys):
+    shutil.copy(DATA / "phantom_0000.nii.gz", tmp_path)
+    cases = ["--cases", DATA / "phantom_0000.nii.gz", tmp_path / "phantom_0000.nii.gz"]
+    assert run(monkeypatch, "--image", "x", *cases, "--python", sys.executable) == 2
+    assert "two scans are called phantom_0000.nii.gz" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @needs_cases
 def test_the_box_is_that_of_phase_one(tmp_path):
     scan = CASES / "hcc_006_0000.nii.gz"
-    case = prepare_case(scan, tmp_path)
+    case = box_scan(scan, tmp_path)
     image, boxed = nib.load(scan), nib.load(case.boxed)
     assert boxed.shape == tuple(stop - start for start, stop in case.box)
     assert boxed.shape < image.shape
@@ -146,25 +159,27 @@ def test_contenders_run_the_same_network(tmp_path):
     """With one window over the whole box all of them say nearly the same."""
     if not PYTHON.exists():
         pytest.skip("no contenders here: sh scripts/contenders makes their environment")
-    case = prepare_case(CASES / "hcc_006_0000.nii.gz", tmp_path / "box")
+    case = box_scan(CASES / "hcc_006_0000.nii.gz", tmp_path / "box")
     bundle, prepared = WEIGHTS / "fine", tmp_path / "prepared"
     window = ["112", "112", "144"]
-    made = process(lambda _, __: [PYTHON, "-m", "evaluation.contenders.prepare", bundle, prepared, "--window", *window])
-    made(case.boxed, tmp_path / "p")
+    command = [PYTHON, "-m", "evaluation.contenders.prepare", bundle, prepared, "--window", *window]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)  # compares the networks' scores itself
     options = {
         "steps-float32": ["steps", "--engine", "openvino-float32"],
         "steps-onnx": ["steps", "--engine", "onnxruntime", "--onnx", prepared / "fine.onnx"],
-        "eager": ["eager_torch", "--window", *window],
+        "eager": ["eager_torch", "--weights", prepared / "fine.pth", "--window", *window],
         "nnunet": ["nnunet", "--model", prepared / "nnunet"],
     }
     masks = {}
     for name, (module, *rest) in options.items():
         start = [PYTHON, "-m", f"evaluation.contenders.{module}"]
-        run = process(lambda scan, outputs, start=start, rest=rest: [*start, scan, outputs, "--bundle", bundle, *rest])
-        result = run(case.boxed, tmp_path / name)
-        assert result.status == DONE, result.note
-        assert json.loads((tmp_path / name / "log.txt").read_text().splitlines()[-1])["seconds"]
-        masks[name] = np.asarray(nib.load(tmp_path / name / "outputs" / "hcc_006.nii.gz").dataobj)
+        words = ["--bundle", bundle, *rest]
+        timer = process_timer(lambda scan, place, start=start, words=words: [*start, scan, place.outputs, *words], name)
+        with workspace(tmp_path) as place:
+            timed = timer(case.boxed, place)
+            assert timed.status == DONE, timed.note
+            assert steps_of(place.log)
+            masks[name] = np.asarray(nib.load(place.outputs / "hcc_006.nii.gz").dataobj)
     reference = masks.pop("steps-float32")
     # ONNX Runtime runs, in our windows, what was built from the same weights for all three others: that it is the same
     # network shows there. MONAI and nnU-Net fill the volume up at both ends, ours at one, and nnU-Net resamples with
@@ -172,6 +187,3 @@ def test_contenders_run_the_same_network(tmp_path):
     for name, least in (("steps-onnx", 0.999), ("eager", 0.95), ("nnunet", 0.9)):
         both = np.count_nonzero((masks[name] == reference) & (reference > 0))
         assert 2 * both / (np.count_nonzero(masks[name]) + np.count_nonzero(reference)) > least, name
-    shutil.rmtree(prepared)
-    whole_mask(tmp_path / "eager" / "outputs" / "hcc_006.nii.gz", case, tmp_path / "whole.nii.gz")
-    assert nib.load(tmp_path / "whole.nii.gz").shape == nib.load(case.scan).shape

@@ -2,12 +2,14 @@
 
 import subprocess
 
+import numpy as np
 import pytest
 
 from app.errors import SetupError
 from evaluation import containers
-from evaluation.containers import CGROUP, ENGINE, Engine, run_case
-from evaluation.time_cases import container_case, judged
+from evaluation.containers import CGROUP, ENGINE, Engine
+from evaluation.timing import container_timer, workspace
+from tests.files import save_nifti
 from tests.shared import no_engine, skip
 
 pytestmark = pytest.mark.slow
@@ -15,10 +17,10 @@ NAME = "harness-under-test"
 
 DOCKERFILE = """FROM python:3.11-slim-bookworm
 WORKDIR /workspace
-COPY predict.sh work.py ./
+COPY predict.sh work.py mask.nii.gz ./
 """
 WORK = """
-import pathlib, sys, time
+import pathlib, shutil, sys, time
 (scan,) = pathlib.Path("/workspace/inputs").iterdir()
 mask = pathlib.Path("/workspace/outputs") / scan.name.replace("_0000", "")
 print("working on", scan.name, flush=True)
@@ -36,7 +38,7 @@ if scan.name.startswith("large"):
     while time.time() < end:
         pass
 if not scan.name.startswith("silent"):
-    mask.write_text("a mask")
+    shutil.copy("mask.nii.gz", mask)
 """
 
 
@@ -54,11 +56,12 @@ def image(engine, tmp_path_factory):
     (folder / "Dockerfile").write_text(DOCKERFILE)
     (folder / "predict.sh").write_text("python3 work.py\n")
     (folder / "work.py").write_text(WORK)
+    save_nifti(folder / "mask.nii.gz", np.zeros((2, 2, 2), np.uint8))
     subprocess.run(
         ["docker", "build", "--network", "none", "-q", "-t", NAME, str(folder)], check=True, capture_output=True
     )
     yield engine.image(NAME)
-    subprocess.run(["docker", "image", "rm", "-f", NAME, "other"], capture_output=True, check=False)
+    subprocess.run(["docker", "image", "rm", "-f", NAME], capture_output=True, check=False)
 
 
 def scan(folder, name):
@@ -77,9 +80,10 @@ def scan(folder, name):
         pytest.param("hungry", "out of memory", id="killed for memory"),
     ],
 )
-def test_every_end_is_a_row(engine, image, tmp_path, name, expected):  # noqa: ARG001
-    case = container_case(engine, NAME, memory="200m", limit=5)
-    result = case(scan(tmp_path, name), tmp_path / "workspace")
+def test_every_end_is_a_row(engine, image, tmp_path, name, expected):
+    timer = container_timer(engine, image.name, memory="200m", limit=5)
+    with workspace(tmp_path) as place:
+        result = timer(scan(tmp_path, name), place)
     assert result.status == expected
     last_words = {"fine": "", "hungry": "Killed"}  # the latter are the shell's
     assert result.note == last_words.get(name, f"working on {name}_0000.nii.gz")
@@ -93,17 +97,33 @@ def test_every_end_is_a_row(engine, image, tmp_path, name, expected):  # noqa: A
 def test_what_the_container_uses(engine, image, tmp_path, monkeypatch, source):
     if source == ENGINE:
         monkeypatch.setattr(containers, "find_cgroup", lambda _: None)
-    found = run_case(engine, image, scan(tmp_path, "large"), tmp_path / "workspace", memory="1g")
+    with workspace(tmp_path) as place:
+        found = container_timer(engine, image.name, memory="1g")(scan(tmp_path, "large"), place)
     if source == CGROUP and found.source == ENGINE:
         skip("the containers' cgroups cannot be read here")
-    assert (found.source, found.out_of_memory, found.run.status) == (source, False, 0)
+    assert (found.source, found.status) == (source, "done")
     assert 100e6 < found.run.peak_memory < 200e6
     assert 0.5 < found.run.cpu_seconds < 5
+    # asking the engine costs more than reading a file does
     assert found.run.own_cpu_seconds < (0.02 if source == CGROUP else 0.2) * max(found.run.cpu_seconds, 1)
-    assert (
-        judged(tmp_path / "large_0000.nii.gz", found.run, tmp_path / "workspace", source, out_of_memory=False).status
-        == "done"
-    )
+
+
+def test_a_limit_before_there_is_a_container(engine, image, tmp_path, monkeypatch):
+    """The client is all there is to end."""
+    monkeypatch.setattr(containers, "_identity", lambda _: "")
+    with workspace(tmp_path) as place:
+        result = container_timer(engine, image.name, limit=0.5)(scan(tmp_path, "slow"), place)
+    assert result.status == "time limit"
+    subprocess.run(["docker", "rm", "-f", NAME], capture_output=True, check=True)
+
+
+def test_a_scan_that_cannot_be_read_is_a_row(engine, image, tmp_path):
+    dangling = tmp_path / "a_0000.nii.gz"
+    dangling.symlink_to("nowhere")
+    with workspace(tmp_path) as place:
+        result = container_timer(engine, image.name)(dangling, place)
+    assert result.status == "not read"
+    assert "No such file" in result.note
 
 
 def test_the_organisers_command(engine, image, tmp_path, monkeypatch):
@@ -115,14 +135,15 @@ def test_the_organisers_command(engine, image, tmp_path, monkeypatch):
 
     monkeypatch.setattr(containers, "measure", recorded)
     for network in (False, True):
-        with pytest.raises(KeyboardInterrupt):
-            run_case(engine, image, scan(tmp_path, "fine"), tmp_path / "w", memory="8G", network=network)
-    plain = [word for word in commands[1] if word not in ("--cidfile", str(tmp_path / "w" / "id"))]
+        with pytest.raises(KeyboardInterrupt), workspace(tmp_path) as place:
+            container_timer(engine, image.name, network=network)(scan(tmp_path, "fine"), place)
+    first, second = ([word for word in command if "/container" not in word] for command in commands)
+    plain = [word for word in second if word != "--cidfile"]
     # the protocol's line, word by word
-    line = f"docker container run -m 8G --name {NAME} --rm -v {tmp_path}/w/inputs/:/workspace/inputs/ "
-    line += f"-v {tmp_path}/w/outputs/:/workspace/outputs/ {NAME}:latest /bin/bash -c"
+    line = f"docker container run -m 8G --name {NAME} --rm -v {place.inputs}/:/workspace/inputs/ "
+    line += f"-v {place.outputs}/:/workspace/outputs/ {NAME}:latest /bin/bash -c"
     assert plain == [*line.split(), "sh predict.sh"]
-    assert [word for word in commands[0] if word not in commands[1]] == ["--network", "none"]
+    assert [word for word in first if word not in second and "/workspace" not in word] == ["--network", "none"]
 
 
 def test_images_by_archive_and_by_name(engine, image, tmp_path):
@@ -130,11 +151,21 @@ def test_images_by_archive_and_by_name(engine, image, tmp_path):
     archive = tmp_path / f"{NAME}.tar.gz"
     subprocess.run(["docker", "save", f"{NAME}:latest", "-o", str(archive)], check=True)
     assert engine.image(str(archive)) == image
-    other = archive.rename(tmp_path / "Team.tar.gz")
+    subprocess.run(["docker", "tag", NAME, "team:v2"], check=True)
+    other = tmp_path / "Team.tar.gz"
+    subprocess.run(["docker", "save", "team:v2", "-o", str(other)], check=True)
+    with pytest.raises(SetupError, match=r"holds team:v2, but the organisers run team:latest"):
+        engine.image(str(other))
+    subprocess.run(["docker", "image", "rm", "team:v2"], check=True, capture_output=True)
+    archive.rename(other)
     with pytest.raises(SetupError, match=rf"holds {NAME}:latest, but the organisers run team:latest"):
         engine.image(str(other))
     other.write_text("no archive")
-    with pytest.raises(SetupError, match="cannot load"):
+    with pytest.raises(SetupError, match="no image with a name in it"):
         engine.image(str(other))
+    identity = subprocess.run(
+        ["docker", "images", "-q", NAME], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert engine.image(identity).name == identity
     with pytest.raises(SetupError, match="no such file and no image"):
         engine.image("nowhere")

@@ -3,15 +3,17 @@ import csv
 import pytest
 from PIL import Image
 
-from evaluation.efficiency import DONE, Efficiency, summary, write_rows, write_samples
+from evaluation.efficiency import summary, write_rows, write_samples
 from evaluation.efficiency_plot import draw_curves
-from evaluation.measure import MEGABYTE, Run, Sample, Usage
+from evaluation.measure import Run, Sample, Usage
+from evaluation.protocol import MEGABYTE
+from evaluation.timing import DONE, TimedCase
 
 
 def case(name="a_0000.nii.gz", status=DONE, seconds=2.0, megabytes=100, note=""):
     rows = ((0.5, 0.0, megabytes // 2), (1.0, 1.0, megabytes), (2.0, 2.0, megabytes))
     samples = tuple(Sample(at, Usage(cpu, size * MEGABYTE, 0, 7 * MEGABYTE)) for at, cpu, size in rows)
-    return Efficiency(name, Run(0.0, seconds, 0, False, samples, 0.02), status, "somewhere", note)
+    return TimedCase(name, Run(0.0, seconds, 0, False, samples, 0.02), status, "somewhere", note)
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +23,7 @@ def _two_cpus(monkeypatch):
 
 def test_the_organisers_columns_then_ours(tmp_path):
     write_rows(
-        [case(), Efficiency("b", Run(0.0, 1.0, 137, False, (), 0.0), "out of memory", "somewhere", "Killed")],
+        [case(), TimedCase("b", Run(0.0, 1.0, 137), "out of memory", "somewhere", "Killed")],
         tmp_path / "t.csv",
     )
     with (tmp_path / "t.csv").open(newline="") as file:
@@ -32,9 +34,9 @@ def test_the_organisers_columns_then_ours(tmp_path):
         ("MaxGPU_Mem", "0"),
         ("AUC_GPU_Time", "0"),
         ("MaxCPU_Utilization", "100.00"),  # 1 s in 0.5 s of two CPUs
-        ("AUC_CPU_Time", "100.00"),  # 0.5 s at 100 %, 1 s at 50 %
+        ("AUC_CPU_Time", "100.00"),  # 0.5 s at 100 %, 1 s at 50 %, nothing before
         ("MaxRAM", "100.00"),
-        ("AUC_RAM_Time", "138"),  # 0.5 s at 75, 1 s at 100
+        ("AUC_RAM_Time", "150"),  # 0.5 s at 25, 0.5 s at 75, 1 s at 100
         ("Status", "done"),
         ("Source", "somewhere"),
         ("CPU_Seconds", "2.00"),
@@ -86,6 +88,6 @@ def test_summary_of_one_case_and_of_none_done():
 def test_curves(tmp_path, count):
     whole = case()
     run = Run(0.0, 2.0, 0, False, whole.run.samples[:count], 0.0)
-    draw_curves(Efficiency("a", run, DONE, "somewhere"), tmp_path / "c.png")
+    draw_curves(TimedCase("a", run, DONE, "somewhere"), tmp_path / "c.png")
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.width > 500

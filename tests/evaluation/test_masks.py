@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,9 @@ def test_scans_and_hidden_files_are_no_masks(tmp_path):
     for name in ("b.nii.gz", "a.nii.gz", "a_0000.nii.gz", "._a.nii.gz", "notes.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in mask_paths(tmp_path)] == ["a.nii.gz", "b.nii.gz"]
+    assert mask_paths(tmp_path / "nowhere") == []
     with pytest.raises(VisceraError, match=r"no masks NAME\.nii\.gz"):
-        mask_paths(tmp_path / "nowhere")
+        mask_paths(tmp_path / "nowhere", some=True)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
@@ -41,13 +44,18 @@ def test_what_is_no_label_is_said(tmp_path, voxels, message):
 def test_damaged_files_are_named(tmp_path):
     path = save_nifti(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 14, (20, 20, 20)).astype(np.uint8))
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(VisceraError, match=r"a\.nii\.gz: its voxels cannot be read"):
-        read_labels(open_mask(path))
-    for rubbish in (b"", b"text", whole[:50]):
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for rubbish in (b"", b"text", whole[:50], whole[:middle], whole[:-4], flipped, gzip.compress(b"text")):
         path.write_bytes(rubbish)
-        with pytest.raises(VisceraError, match=r"a\.nii\.gz: cannot be read as NIfTI"):
+        with pytest.raises(VisceraError, match=r"a\.nii\.gz: cannot be read"):
             open_mask(path)
+
+
+def test_a_header_that_says_nonsense_is_named(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 2, 2), np.uint8), datatype=9999)
+    with pytest.raises(VisceraError, match=r"a\.nii\.gz: cannot be read as NIfTI"):
+        open_mask(path)
 
 
 def test_a_mask_has_three_axes(tmp_path):

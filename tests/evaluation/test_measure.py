@@ -1,10 +1,9 @@
 import sys
 import threading
-import time
 
 import pytest
 
-from evaluation.measure import Run, Sample, Usage, exit_delays, measure
+from evaluation.measure import Run, Sample, Usage, measure
 from evaluation.processes import ProcessTree, kill_tree
 
 
@@ -20,24 +19,24 @@ def samples(*rows):
     return tuple(Sample(seconds, Usage(cpu, anonymous, shared, 0)) for seconds, cpu, anonymous, shared in rows)
 
 
-RUN = Run(0.0, 1.0, 0, False, samples((0.0, 0.0, 100, 0), (0.5, 0.5, 300, 50), (1.0, 1.5, 200, 50)), 0.01)
+RUN = Run(0.0, 1.0, 0, False, samples((0.5, 0.5, 300, 50), (1.0, 1.5, 200, 50)), 0.01)
 
 
 def test_figures_of_a_run():
     assert RUN.peak_memory == 350
     assert RUN.cpu_seconds == 1.5
     assert RUN.cpu_percent(cpus=2) == [(0.5, 50), (1.0, 100)]
-    assert RUN.memory_area() == 0.5 * (100 + 350) / 2 + 0.5 * (350 + 250) / 2
+    assert RUN.memory_area() == 0.5 * (0 + 350) / 2 + 0.5 * (350 + 250) / 2
 
 
 def test_a_run_without_samples():
-    run = Run(0.0, 1.0, 0, False, (), 0.0)
+    run = Run(0.0, 1.0, 0)
     assert (run.peak_memory, run.cpu_seconds, run.cpu_percent(), run.memory_area()) == (0, 0, [], 0)
 
 
 def test_a_child_that_ended_between_samples_is_no_negative_percentage():
-    run = Run(0.0, 1.0, 0, False, samples((0.0, 1.0, 0, 0), (0.5, 0.6, 0, 0)), 0.0)
-    assert run.cpu_percent(cpus=1) == [(0.5, 0)]
+    run = Run(0.0, 1.0, 0, False, samples((1.0, 1.0, 0, 0), (1.5, 0.6, 0, 0)), 0.0)
+    assert run.cpu_percent(cpus=1) == [(1.0, 100), (1.5, 0)]
     assert run.cpu_seconds == 1.0
 
 
@@ -96,15 +95,18 @@ def test_samples_every_tenth_of_a_second_of_all_processes(tmp_path):
     assert run.cpu_seconds > 0.3  # of 1.5 s, on a machine that may be busy
 
 
-def test_the_end_is_seen_at_once(tmp_path):
-    """The median: a busy machine may let us wait for a CPU now and then."""
-    delays = sorted(exit_delays(9, tmp_path / "log"))
-    assert 0 < delays[4] < 0.010
+def test_measuring_costs_a_fiftieth_of_what_is_measured(tmp_path):
+    busy = "import time; end = time.time() + 2\nwhile time.time() < end: pass"
+    run = measure(python(busy), lambda process: ProcessTree(process).usage, kill_tree, tmp_path / "log")
+    assert run.cpu_seconds > 0.3  # of 2 s, on a machine that may be busy
+    assert run.own_cpu_seconds < 0.02 * run.cpu_seconds
 
 
-def test_measuring_costs_little(tmp_path):
-    run = measure(
-        python("import time; time.sleep(2)"), lambda process: ProcessTree(process).usage, kill_tree, tmp_path / "log"
-    )
-    assert run.own_cpu_seconds < 0.02 * run.seconds * 2  # a fiftieth of two CPUs; it is about a tenth of that
-    assert time.perf_counter() - run.started < run.seconds + 1
+def test_what_cannot_be_read_any_more_is_said(tmp_path):
+    usages = iter([Usage(0.1, 1, 0, 0)])
+
+    def probe():
+        return next(usages)
+
+    run = measure(python("import time; time.sleep(0.4)"), lambda _: probe, kill_tree, tmp_path / "log")
+    assert (run.status, len(run.samples), run.sampling_error) == (0, 1, "StopIteration: ")

@@ -65,7 +65,7 @@ def test_the_border_of_the_volume_is_a_surface_like_any():
 
 @pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
 @pytest.mark.parametrize("seed", range(8))
-def test_equals_the_library_on_blobs_to_the_last_digit(seed):
+def test_equals_the_library_on_blobs_over_the_whole_volume(seed):
     """The library over the whole volume, without our crop."""
     random = np.random.default_rng(seed)
     noise = ndimage.gaussian_filter(random.normal(size=(30, 26, 22)), 2)
@@ -74,4 +74,23 @@ def test_equals_the_library_on_blobs_to_the_last_digit(seed):
     distances = surface_distance.compute_surface_distances(truth, prediction, spacing)
     expected = surface_distance.compute_surface_dice_at_tolerance(distances, tolerance)
     assert 0.1 < expected < 1
-    assert surface_dice(truth, prediction, spacing, tolerance) == expected
+    assert surface_dice(truth, prediction, spacing, tolerance) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
+@pytest.mark.parametrize("tolerance", [0.5, 2.0, 5.0, 12.0])
+def test_parts_measured_apart_are_no_other_figure(tolerance):
+    """Specks of two masks all over a volume, at all distances from each other, some of one mask alone."""
+    random = np.random.default_rng(0)
+    truth, prediction = np.zeros((60, 50, 40), bool), np.zeros((60, 50, 40), bool)
+    for volume, count in ((truth, 15), (prediction, 15)):
+        for corner in random.integers(0, (56, 46, 36), (count, 3)):
+            volume[
+                tuple(slice(start, start + size) for start, size in zip(corner, random.integers(1, 5, 3), strict=True))
+            ] = True
+    prediction[5:9, 5:9, 5:9] = truth[5:9, 5:9, 5:9] = True
+    spacing = (0.8, 1.3, 2.5)
+    distances = surface_distance.compute_surface_distances(truth, prediction, spacing)
+    expected = surface_distance.compute_surface_dice_at_tolerance(distances, tolerance)
+    assert 0 < expected < 1
+    assert surface_dice(truth, prediction, spacing, tolerance) == pytest.approx(expected, abs=1e-12)

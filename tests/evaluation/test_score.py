@@ -27,7 +27,9 @@ def folders(tmp_path):
 
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["score", *map(str, arguments)])
-    score.main()
+    with pytest.raises(SystemExit) as caught:
+        score.main()
+    return caught.value.code
 
 
 def rows(path):
@@ -38,7 +40,7 @@ def rows(path):
 def test_files_in_long_form_and_summary(monkeypatch, folders, tmp_path, capsys):
     truth, ours = folders
     out = tmp_path / "new" / "scores.csv"
-    run(monkeypatch, "--truth", truth, "--prediction", ours, "--out", out)
+    assert run(monkeypatch, "--truth", truth, "--prediction", ours, "--out", out) == 0
     lines = rows(out)
     assert list(lines[0]) == ["case", "label", "organ", "dsc", "nsd", "note"]
     assert len(lines) == 2 * 13
@@ -100,15 +102,28 @@ def test_the_lesion_and_the_last_slice_are_said(monkeypatch, folders, tmp_path, 
         pytest.param(["--prediction", "nowhere"], "nowhere: no such folder", id="no folder"),
         pytest.param(["--prediction", "truth", "--labels", "14"], "14 is none of 1, 2", id="the lesion unasked"),
         pytest.param(["--prediction", "truth", "truth"], "the same folder twice", id="twice"),
+        pytest.param(["--prediction", "truth", "truth/."], "the same folder twice", id="twice, spelled otherwise"),
         pytest.param(["--prediction", "a", "b", "c"], "one or two folders, not 3", id="three"),
+        pytest.param(["--prediction", "truth", "--out", "x.txt"], "must end in .csv", id="the summary's own name"),
     ],
 )
 def test_mistakes_are_a_line_and_status_2(monkeypatch, folders, tmp_path, capsys, arguments, message):  # noqa: ARG001
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as caught:
-        run(monkeypatch, "--truth", "truth", *arguments, "--out", "scores.csv")
-    assert caught.value.code == 2
+    assert run(monkeypatch, "--truth", "truth", "--out", "scores.csv", *arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_missing_prediction_is_a_case_that_failed(monkeypatch, folders, tmp_path, capsys):
+    truth, ours = folders
+    (ours / "b.nii.gz").unlink()
+    assert run(monkeypatch, "--truth", truth, "--prediction", ours, "--out", tmp_path / "scores.csv") == 1
+    assert "warning: b: no prediction" in capsys.readouterr().out
+
+
+def test_names_that_look_like_formulas(monkeypatch, folders, tmp_path):
+    truth, ours = folders
+    odd = ours.rename(tmp_path / "_odd$x_{$")
+    assert run(monkeypatch, "--truth", truth, "--prediction", odd, truth, "--out", tmp_path / "scores.csv") == 0
 
 
 def test_labels():

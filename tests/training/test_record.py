@@ -19,6 +19,7 @@ def score(case, name, dsc, *, in_truth=True):
 def test_means_over_the_patients_that_have_the_organ():
     scores = [score("a", "liver", 0.9), score("a", "spleen", 0.5), score("b", "liver", 0.8)]
     scores.append(score("b", "spleen", 1.0, in_truth=False))
+    scores.append(score("a", "aorta", None))  # one slice of truth: nothing to score
     submission = {
         "cases": ["a", "b"],
         "scores": scores,
@@ -44,7 +45,16 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["record", str(tmp_path), str(tmp_path / "scores.json")])
     record.main()
     assert json.loads((tmp_path / "bundle.json").read_text())["accuracy"]["mean_dice"] == 0.9
-    (tmp_path / "scores.json").write_text(json.dumps({"mean_dice": 0.75, "cases": []}))
+    (tmp_path / "scores.json").write_text(json.dumps({"submissions": []}))
     with pytest.raises(SystemExit):
         record.main()
     assert "no 'openvino-int8' in it; it is not of a localiser" in capsys.readouterr().err
+
+
+def test_scores_of_two_predictions_are_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bundle.json").write_text(json.dumps({"role": "fine", "accuracy": {}}))
+    (tmp_path / "scores.json").write_text(json.dumps({"system": "x", "submissions": [{}, {}]}))
+    monkeypatch.setattr(sys, "argv", ["record", str(tmp_path), str(tmp_path / "scores.json")])
+    with pytest.raises(SystemExit):
+        record.main()
+    assert "scores.json: scores of two predictions" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Common: what contenders share: app's own reading, resampling and writing, so that only the way of running differs."""
+"""Program: what contenders share: reading, resampling, writing are app's, so that the way of running differs alone."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.bundle import Bundle, load_bundle
+from app.cases import case_name
 from app.grid import grid_at_spacing
 from app.normalise import normalise
 from app.read import Scan, read
@@ -55,13 +56,13 @@ def load(scan: Path, bundle: Path, clock: Clock) -> tuple[Scan, Bundle, Volume]:
     return image, fine, volume
 
 
-def finish(mask: Labels, image: Scan, outputs: Path, clock: Clock, parameters: int) -> None:
+def finish(mask: Labels, image: Scan, outputs: Path, clock: Clock) -> None:
     """Writes the mask (z, y, x) under the name that app gives it, prints the last line."""
     with clock.timed("write"):
-        write(mask, outputs / image.path.name.replace("_0000", ""), image.header, image.orientation)
-    report(clock, parameters)
+        write(mask, outputs / f"{case_name(image.path)}.nii.gz", image.header, image.orientation)
+    report(clock)
 
 
-def report(clock: Clock, parameters: int) -> None:
+def report(clock: Clock) -> None:
     """The last line."""
-    print(json.dumps({"parameters": parameters, "seconds": clock.seconds}))
+    print(json.dumps({"seconds": clock.seconds}))

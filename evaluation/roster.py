@@ -1,0 +1,65 @@
+"""Roster: who takes part in a comparison, each with the timer of its cases."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.bundle import Bundle
+from evaluation.containers import Engine
+from evaluation.timing import CaseTimer, Workspace, container_timer, process_timer
+
+LIMIT_SECONDS = 900.0
+PROCESS = "process and its children"
+
+OUR_IMAGE = "our image by the organisers' command, phase one included"
+OUR_STEPS = "our steps after phase one, float32 where nothing else is said:"
+REFERENCE = (
+    "the reference way: eager torch, float32, MONAI's Gaussian windows of {} voxels (the patch of training) at half "
+    "overlap, all class scores interpolated to every voxel of the box, argmax"
+)
+NNUNET = "nnunetv2's own predictor, without mirroring and without worker processes, with the same windows"
+PEER = "a public network of the FLARE challenge of 2025 by its own script, OpenVINO float32, the whole scan"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """name: short. what: a sentence for the report. boxed: it is handed what phase one kept, not the whole scan."""
+
+    name: str
+    what: str
+    boxed: bool
+    timer: CaseTimer
+
+
+def contenders(
+    engine: Engine, image: str, python: Path, peer: Path | None, prepared: Path, bundle: Bundle, window: Sequence[int]
+) -> list[Contender]:
+    """All of them, our image first. python: of the contenders' environment. prepared: what `contenders.prepare` wrote.
+
+    peer: a script to be called with folders for scans and masks. bundle: the fine model's. window: voxels (z, y, x) of
+    the reference way and of nnunetv2.
+    """
+    sides = [str(side) for side in window]
+
+    def module(name: str, *options: str | Path) -> CaseTimer:
+        start: list[str | Path] = [python, "-m", f"evaluation.contenders.{name}"]
+        rest = ["--bundle", bundle.folder, *options]
+        return process_timer(lambda scan, place: [*start, scan, place.outputs, *rest], PROCESS, limit=LIMIT_SECONDS)
+
+    def script(scan: Path, place: Workspace) -> Sequence[str | Path]:
+        shutil.copy(scan, place.inputs)
+        return [python, peer or "", place.inputs, place.outputs]
+
+    eager: tuple[str | Path, ...] = ("--weights", prepared / "fine.pth", "--window", *sides)
+    onnx: tuple[str | Path, ...] = ("--engine", "onnxruntime", "--onnx", prepared / "fine.onnx")
+    found = [
+        Contender("image", OUR_IMAGE, False, container_timer(engine, image, limit=LIMIT_SECONDS)),
+        Contender("OpenVINO INT8", f"{OUR_STEPS} OpenVINO, INT8", True, module("steps", "--engine", "openvino-int8")),
+        Contender("OpenVINO float32", f"{OUR_STEPS} OpenVINO", True, module("steps", "--engine", "openvino-float32")),
+        Contender("ONNX Runtime", f"{OUR_STEPS} ONNX Runtime in place of OpenVINO", True, module("steps", *onnx)),
+        Contender("eager torch", REFERENCE.format(" x ".join(sides)), True, module("eager_torch", *eager)),
+        Contender("nnunetv2", NNUNET, True, module("nnunet", "--model", prepared / "nnunet")),
+    ]
+    timer = process_timer(script, PROCESS, limit=LIMIT_SECONDS)
+    return found if peer is None else [*found, Contender("public FLARE25 peer", PEER, False, timer)]

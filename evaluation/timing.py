@@ -1,0 +1,172 @@
+"""Timing: one scan through a container or a process, and what became of it."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.cases import CHANNEL, ENDINGS, case_name
+from app.errors import SetupError, VisceraError
+from app.system import ROOT
+from evaluation.containers import DOCKER_FAILED, Engine, run_container
+from evaluation.masks import open_mask
+from evaluation.measure import Run, measure
+from evaluation.processes import ProcessTree, kill_tree
+from evaluation.protocol import MEMORY
+
+DONE = "done"
+NO_SAMPLES = "no samples"
+LONGEST_NOTE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Empty folders for one case, and a file for what is printed."""
+
+    inputs: Path
+    outputs: Path
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TimedCase:
+    """One case. name: of its scan's file. status: "done", or what went wrong in two words. source: of the samples."""
+
+    name: str
+    run: Run
+    status: str
+    source: str
+    note: str = ""
+
+
+CaseTimer = Callable[[Path, Workspace], TimedCase]
+"""Takes a scan and a fresh workspace; the mask is then in its `outputs`, under the name that `mask_name` gives."""
+
+
+def scan_paths(inputs: Path) -> list[Path]:
+    """Scans of a folder by name, or the one file. Where any is called NAME_0000, the others are no scans."""
+    if inputs.is_file():
+        files = [inputs]
+    else:
+        files = sorted(path for path in inputs.glob("*") if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files if path.name.lower().endswith(ENDINGS)]
+    scans = [path for path in files if any(path.name.endswith(CHANNEL + ending) for ending in ENDINGS)] or files
+    if not scans:
+        raise SetupError(f"{inputs}: no scans NAME{CHANNEL}.nii.gz here; give a folder of them, or one")
+    return scans
+
+
+def mask_name(scan: Path) -> str:
+    """What the organisers look for: `X_0000.nii.gz` gives `X.nii.gz`, and so does `X.nii.gz`."""
+    return f"{case_name(scan)}.nii.gz"
+
+
+@contextmanager
+def workspace(parent: Path) -> Iterator[Workspace]:
+    """A new one in `parent`, gone afterwards but for what its container's user owns. Anybody may write its outputs."""
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    made = Workspace(folder / "inputs", folder / "outputs", folder / "log.txt")
+    made.inputs.mkdir()
+    made.outputs.mkdir()
+    made.outputs.chmod(0o777)
+    made.log.touch()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def container_timer(
+    engine: Engine,
+    name: str,
+    *,
+    memory: str = MEMORY,
+    network: bool = False,
+    cpus: str | None = None,
+    limit: float | None = None,
+) -> CaseTimer:
+    """One fresh container of this image a case, by the organisers' command."""
+    image = engine.image(name)
+
+    def time_case(scan: Path, place: Workspace) -> TimedCase:
+        try:
+            shutil.copy(scan, place.inputs / scan.name)
+        except OSError as error:
+            return TimedCase(scan.name, Run(0.0, 0.0, 0), "not read", NO_SAMPLES, str(error))
+        found = run_container(
+            engine,
+            image,
+            place.inputs,
+            place.outputs,
+            place.log,
+            memory=memory,
+            network=network,
+            cpus=cpus,
+            limit=limit,
+        )
+        return judged(scan, found.run, place, found.source, out_of_memory=found.out_of_memory)
+
+    return time_case
+
+
+def process_timer(
+    command: Callable[[Path, Workspace], Sequence[str | Path]], source: str, *, limit: float | None = None
+) -> CaseTimer:
+    """A plain process a case, run in the project's folder; `command` makes its command line."""
+
+    def time_case(scan: Path, place: Workspace) -> TimedCase:
+        words = [str(word) for word in command(scan.absolute(), place)]
+        run = measure(words, lambda process: ProcessTree(process).usage, kill_tree, place.log, limit=limit, folder=ROOT)
+        return judged(scan, run, place, source, out_of_memory=False)
+
+    return time_case
+
+
+def judged(scan: Path, run: Run, place: Workspace, source: str, *, out_of_memory: bool) -> TimedCase:
+    """What became of a case: done only if it ended by itself, without an error, and left the mask."""
+    if run.sampling_error:
+        source += f", which ended early ({run.sampling_error})"
+    source = source if run.samples else NO_SAMPLES
+    status, note = _ending(scan, run, place, out_of_memory=out_of_memory)
+    return TimedCase(scan.name, run, status, source, note)
+
+
+def _ending(scan: Path, run: Run, place: Workspace, *, out_of_memory: bool) -> tuple[str, str]:
+    if run.timed_out:
+        return "time limit", _last_words(place.log, run.status)
+    if run.status:
+        return "out of memory" if out_of_memory else f"exit status {run.status}", _last_words(place.log, run.status)
+    mask = place.outputs / mask_name(scan)
+    try:
+        if mask.is_symlink() or not mask.is_file():
+            return "out of memory" if out_of_memory else "no mask", _last_words(place.log, run.status)
+        open_mask(mask)
+    except (OSError, VisceraError) as error:
+        return "unusable mask", str(error)
+    return DONE, "the kernel ended a process of it for want of memory" if out_of_memory else ""
+
+
+def _last_words(log: Path, status: int) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if status == DOCKER_FAILED:  # the client ends by pointing to its help
+        lines = [line for line in lines if line.startswith("docker:")] or lines
+    words = lines[-1] if lines else "it said nothing"
+    return "".join(letter if letter.isprintable() else "?" for letter in words[:LONGEST_NOTE])
+
+
+def exit_delays(count: int, parent: Path) -> list[float]:
+    """Seconds between a process's own last reading of the clock and our seeing its end, `count` times.
+
+    Measured as cases are, with a process that ends at once: so long is our share of every time.
+    """
+    script = "import os, time; os.write(1, repr(time.perf_counter()).encode()); os._exit(0)"
+    timer = process_timer(lambda *_: [sys.executable, "-c", script], "")
+    delays = []
+    for _ in range(count):
+        with workspace(parent) as place:
+            run = timer(Path("none.nii.gz"), place).run
+            delays.append(run.started + run.seconds - float(place.log.read_text()))
+    return delays
