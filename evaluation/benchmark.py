@@ -58,7 +58,7 @@ class Comparison:
     """All that is reported. contenders: by name what each is, our image first. scores: by name, empty if not scored.
 
     parameters: of the network. engine: version of Docker. python: of the contenders' environment. quiet_percent: of all
-    CPUs, what counts as quiet.
+    CPUs, what counts as quiet. remark: on the scores, from whoever had them made.
     """
 
     contenders: dict[str, str]
@@ -69,6 +69,7 @@ class Comparison:
     python: Path
     command: str
     quiet_percent: float
+    remark: str = ""
 
 
 def write_benchmark(result: Comparison, path: Path) -> None:
@@ -208,7 +209,7 @@ def _scores(result: Comparison) -> str:
             )
         note = f" (no mask of {', '.join(summary.missing)}: 0)" if summary.missing else ""
         lines.append(f"| {name}{note} | {' | '.join(cell.strip() for cell in cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", result.remark]).rstrip()
 
 
 def _ratio(mean: float, base: float) -> str:

@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these contenders alone, and the image")
     parser.add_argument("--python", type=Path, default=ENVIRONMENT, help="of the contenders (default: %(default)s)")
     parser.add_argument("--peer", type=Path, help="a public peer's script, called with folders of scans and of masks")
+    parser.add_argument("--remark", help="a sentence on the scores, e.g. whose labels they are against")
     parser.add_argument("--out", type=Path, default=Path("BENCHMARK.md"), help="default: %(default)s")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
@@ -214,6 +215,7 @@ def _compare(arguments: argparse.Namespace) -> bool:
             python=python,
             command=shlex.join(["python", "-m", "evaluation.compare", *sys.argv[1:]]),
             quiet_percent=QUIET_PERCENT,
+            remark=arguments.remark or "",
         )
         for turn in turns(entrants, [box_scan(scan, WORK / "boxes") for scan in scans], arguments.rounds, WORK):
             done.append(turn)

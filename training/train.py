@@ -63,8 +63,15 @@ def batches(volumes: Volumes, recipe: Recipe, number: int, first: int, workers: 
         num_workers=workers,
         prefetch_factor=PREFETCHED if workers else None,
         multiprocessing_context="fork" if workers else None,  # volumes in memory are shared, not copied
+        worker_init_fn=_outlive_signals,
     )
     yield from loader
+
+
+def _outlive_signals(_: int) -> None:
+    """A terminal and most schedulers tell all processes of a run to end; the one that saves it ends the others."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def learning_rate(step: int, stage: Stage, warm_up: int) -> float:

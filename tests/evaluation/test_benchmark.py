@@ -26,7 +26,7 @@ RUNS = [
 ]
 
 
-def result(runs, scores=None):
+def result(runs, scores=None, remark=""):
     names = {run.contender: f"what {run.contender} is" for run in runs}
     return Comparison(
         names,
@@ -37,6 +37,7 @@ def result(runs, scores=None):
         python=Path(sys.executable),
         command="cmd",
         quiet_percent=5,
+        remark=remark,
     )
 
 
@@ -86,7 +87,8 @@ def test_scores_side_by_side(tmp_path):
         "ours": [Score("a", LIVER, 0.8, 0.5, True), Score("b", LIVER, 0.6, 0.5, True)],
         "theirs": [Score("a", LIVER, 0.9, 0.5, True), Score("b", LIVER, 0.0, 0.0, True, missing=True)],
     }
-    text = report(tmp_path, RUNS, scores)
+    text = report(tmp_path, RUNS, scores, "against whose labels")
+    assert "+0.1000) | 0.2500 | 0.500 | -0.2500 (-0.5000, +0.0000) |\n\nagainst whose labels\n" in text
     assert "| ours | 0.7000 |  |  | 0.5000 |  |  |" in text
     assert "| theirs (no mask of b: 0) | 0.4500 | 0.643 | -0.2500 (-0.6000, +0.1000) | 0.2500 | 0.500 |" in text
 

@@ -104,6 +104,25 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tm
     assert column(killed / "metrics.csv", "loss") == column(tmp_path / "whole" / "metrics.csv", "loss")
 
 
+def test_all_processes_of_a_run_are_told_to_end_and_it_is_saved(data, tmp_path):
+    """As a terminal's Ctrl-C and a scheduler's SIGTERM do."""
+    recipe = write_recipe(tmp_path, ENDLESS)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    out = tmp_path / "run"
+    command = [*COMMAND, str(recipe), "--data", str(data), "--out", str(out)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while not (out / "metrics.csv").exists() or len(column(out / "metrics.csv", "loss")) < 5:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, said = process.communicate()
+    assert "the command goes on" in said
+    assert "Traceback" not in said
+    assert (out / "checkpoint.pt").exists()
+
+
 def test_a_step_whose_gradient_is_not_finite_is_left_out_and_counted(recipe, tmp_path, capsys, monkeypatch):
     """One batch of nothing but NaN among twenty-six, as an overflow would make one."""
     batches = train.batches
