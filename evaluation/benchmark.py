@@ -17,7 +17,8 @@ from evaluation.timing import DONE, TimedCase
 
 INTRODUCTION = """Written by the command below; no number in it is typed by hand. A ratio is a contender's figure over
 our image's in the same round: above 1 ours is the faster, or the smaller. Median over rounds (least to largest)."""
-STEPS = """Median seconds by step, as each says itself; the rest is a process's start and end and imports of ours."""
+STEPS = """Median seconds by step, as each says itself; the rest is the start and end of its process, imports
+included."""
 RUN = """All but the peer run one network of {:.2f} M parameters with the same weights, INT8 or float32. All but the
 image and the peer are handed the box that phase one kept, as a scan of its own: they do less than the image, which
 finds it. They are plain processes, spared a container's start; their memory is what the kernel counts as anonymous and
@@ -141,11 +142,8 @@ def _timing(result: Comparison, case: str) -> str:
         own = [turn for turn in turns if turn.contender == name]
         done = [turn for turn in own if turn.done]
         if not done:
-            lines.append(
-                f"| {name} | {own[-1].timed.status}: {own[-1].timed.note.replace('|', '/')} | | | |"
-                if own
-                else f"| {name} | | | | |"
-            )
+            why = f"{own[-1].timed.status}: {own[-1].timed.note}" if own else "not run"
+            lines.append(f"| {name} | {why.replace('|', '/')} | | | |")
             continue
         cells = [_spread([turn.seconds for turn in done], 2)]
         cells.append("" if name == ours else _spread(ratios(turns, name, ours, lambda turn: turn.seconds), 2))
@@ -203,12 +201,10 @@ def _scores(result: Comparison) -> str:
         cells = []
         for measure in ("dsc", "nsd"):
             mean = getattr(summary.present, measure).mean
-            cells.append(f"{mean:.4f}")
-            cells += (
-                ["", ""] if name == ours else [_ratio(mean, getattr(base, measure).mean), str(getattr(apart, measure))]
-            )
+            ratio, difference = _ratio(mean, getattr(base, measure).mean), str(getattr(apart, measure)).strip()
+            cells += [f"{mean:.4f}", "", ""] if name == ours else [f"{mean:.4f}", ratio, difference]
         note = f" (no mask of {', '.join(summary.missing)}: 0)" if summary.missing else ""
-        lines.append(f"| {name}{note} | {' | '.join(cell.strip() for cell in cells)} |")
+        lines.append(f"| {name}{note} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", result.remark]).rstrip()
 
 
