@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.machine import describe, versions
+from evaluation.machine import QUIET_PERCENT, describe, versions
 from evaluation.protocol import MEGABYTE
 from evaluation.scoring import Score
 from evaluation.spread import CONFIDENCE
@@ -19,10 +19,14 @@ INTRODUCTION = """Written by the command below; no number in it is typed by hand
 our image's in the same round: above 1 ours is the faster, or the smaller. Median over rounds (least to largest)."""
 STEPS = """Median seconds by step, as each says itself; the rest is the start and end of its process, imports
 included."""
+RATIOS = """A ratio holds more than the engine: the reference way and nnunetv2 run more windows (half overlap), weigh
+them, bring all scores to full resolution and import torch; the image finds the box first. The table above tells how much
+each of these is."""
 RUN = """All but the peer run one network of {:.2f} M parameters with the same weights, INT8 or float32. All but the
 image and the peer are handed the box that phase one kept, as a scan of its own: they do less than the image, which
 finds it. They are plain processes, spared a container's start; their memory is what the kernel counts as anonymous and
-shared of all their processes, the image's is its cgroup's."""
+shared of all their processes, the image's is its cgroup's; both are read every tenth of a second. Masks of the
+reference way, of nnunetv2 and of the peer are not cleaned of small parts."""
 SCORES = """{}: mean over the organs that a case's truth holds, then over cases, by `evaluation.score`; difference
 to our image by case, with its {:.0%} bootstrap interval."""
 PACKAGES = ("openvino", "onnxruntime", "torch", "monai", "nnunetv2", "numpy", "SimpleITK")
@@ -58,8 +62,8 @@ class Turn:
 class Comparison:
     """All that is reported. contenders: by name what each is, our image first. scores: by name, empty if not scored.
 
-    parameters: of the network. engine: version of Docker. python: of the contenders' environment. quiet_percent: of all
-    CPUs, what counts as quiet. remark: on the scores, from whoever had them made.
+    parameters: of the network. engine: version of Docker. image: its id. python: of the contenders' environment.
+    remark: on the scores, from whoever had them made.
     """
 
     contenders: dict[str, str]
@@ -67,9 +71,9 @@ class Comparison:
     scores: dict[str, list[Score]]
     parameters: int
     engine: str
+    image: str
     python: Path
     command: str
-    quiet_percent: float
     remark: str = ""
 
 
@@ -114,8 +118,8 @@ def ratios(turns: Sequence[Turn], contender: str, ours: str, figure: Callable[[T
 def _machine(result: Comparison) -> str:
     facts = describe()
     packages = versions(PACKAGES, result.python)
-    noisy = [run for run in result.turns if run.busy > result.quiet_percent]
-    limit = f"{result.quiet_percent:g} % of the CPUs"
+    noisy = [run for run in result.turns if run.busy > QUIET_PERCENT]
+    limit = f"{QUIET_PERCENT:g} % of the CPUs"
     quiet = f"none above {limit} before any of the {len(result.turns)} runs"
     if noisy:
         worst = max(run.busy for run in noisy)
@@ -125,7 +129,7 @@ def _machine(result: Comparison) -> str:
     rows = {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         **facts,
-        "Docker": result.engine,
+        "Docker, image": f"{result.engine}, {result.image}",
         "packages of the contenders": ", ".join(f"{name} {version}" for name, version in packages.items()),
         "other load": quiet,
     }
@@ -217,6 +221,8 @@ def _contenders(result: Comparison) -> str:
         "## What was run",
         "",
         RUN.format(result.parameters / 1e6),
+        "",
+        RATIOS,
         "",
     ]
     return "\n".join([*lines, *(f"- **{name}**: {what}." for name, what in result.contenders.items())])

@@ -9,7 +9,7 @@ Writes the benchmark as Markdown with a CSV file of every run, and masks under b
 meanwhile: the load is looked at before each run. Contenders need an environment of their own, which
 `sh scripts/contenders` makes.
 
-Example: python -m evaluation.compare --image viscera --cases ../shared/cases/hcc_006_0000.nii.gz --out BENCHMARK.md
+Example: python -m evaluation.compare --image viscera --cases ../shared/cases/hcc_006_0000.nii.gz --rounds 3
 """
 
 import argparse
@@ -33,15 +33,14 @@ from app.system import ROOT, WEIGHTS, load_system
 from app.toml_file import read_toml
 from evaluation.benchmark import Comparison, Turn, write_benchmark, write_turns
 from evaluation.containers import Engine
-from evaluation.machine import busy_percent
+from evaluation.machine import QUIET_PERCENT, busy_percent
 from evaluation.masks import open_mask, read_labels
-from evaluation.roster import Contender, contenders
+from evaluation.roster import NAMES, Contender, contenders
 from evaluation.scoring import Score, score_folders
 from evaluation.timing import DONE, TimedCase, mask_name, scan_paths, workspace
 
 WORK = ROOT / "build" / "compare"
 ENVIRONMENT = ROOT / ".contenders" / "bin" / "python"
-QUIET_PERCENT = 5.0  # of all CPUs; below it the machine counts as quiet
 WATCHED_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0  # waited for quiet before a run is made all the same, and marked
 
@@ -169,11 +168,11 @@ def main() -> None:
     parser.add_argument("--scored", type=Path, help="folder of NAME_0000.nii.gz and NAME.nii.gz, for scores")
     parser.add_argument("--rounds", type=int, default=5, help="counted ones (default: %(default)s)")
     parser.add_argument("--window", type=int, nargs=3, help="of the contenders (default: the patch of training)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these contenders alone, and the image")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"the image and these alone, of {', '.join(NAMES)}")
     parser.add_argument("--python", type=Path, default=ENVIRONMENT, help="of the contenders (default: %(default)s)")
     parser.add_argument("--peer", type=Path, help="a public peer's script, called with folders of scans and of masks")
     parser.add_argument("--remark", help="a sentence on the scores, e.g. whose labels they are against")
-    parser.add_argument("--out", type=Path, default=Path("BENCHMARK.md"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=WORK / "BENCHMARK.md", help="default: %(default)s")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error(f"--rounds takes 1 or more, not {arguments.rounds}")
@@ -190,21 +189,24 @@ def main() -> None:
 
 def _compare(arguments: argparse.Namespace) -> bool:
     """Writes what is known after every turn; whether any run failed."""
-    if not arguments.python.exists():
-        raise SetupError(f"{arguments.python}: not there; `sh scripts/contenders` makes the contenders' environment")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     scans = [scan for path in arguments.cases for scan in scan_paths(path)]
     if twice := {scan.name for scan in scans if [other.name for other in scans].count(scan.name) > 1}:
         raise SetupError(f"--cases: two scans are called {min(twice)}; give one of them, or rename it")
+    if unknown := set(arguments.only or ()) - {*NAMES}:
+        raise SetupError(f"--only {min(unknown)}: no such contender; there are {', '.join(NAMES)}")
     if arguments.peer and not arguments.peer.is_file():
         raise SetupError(f"--peer {arguments.peer}: no such file")
+    if not arguments.python.exists():
+        raise SetupError(f"{arguments.python}: not there; `sh scripts/contenders` makes the contenders' environment")
     bundle = load_bundle(WEIGHTS / load_system("viscera").segment.bundle, "fine")
     window = arguments.window or training_window(bundle)
     parameters = _prepare(arguments.python, bundle, window)
     with Engine() as engine:
         python, prepared = arguments.python.absolute(), WORK / "prepared"
         entrants = contenders(engine, arguments.image, python, arguments.peer, prepared, bundle, window)
-        entrants = _chosen(entrants, arguments.only)
+        if arguments.only:
+            entrants = [entrants[0], *(each for each in entrants[1:] if each.name in arguments.only)]
         done: list[Turn] = []
         facts = Comparison(
             {each.name: each.what for each in entrants},
@@ -212,9 +214,9 @@ def _compare(arguments: argparse.Namespace) -> bool:
             {},
             parameters=parameters,
             engine=engine.version(),
+            image=engine.identity(arguments.image),
             python=python,
             command=shlex.join(["python", "-m", "evaluation.compare", *sys.argv[1:]]),
-            quiet_percent=QUIET_PERCENT,
             remark=arguments.remark or "",
         )
         for turn in turns(entrants, [box_scan(scan, WORK / "boxes") for scan in scans], arguments.rounds, WORK):
@@ -234,15 +236,6 @@ def _prepare(python: Path, bundle: Bundle, window: Sequence[int]) -> int:
     command += [str(WORK / "prepared"), "--window", *map(str, window)]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
     return int(json.loads(printed)["parameters"])
-
-
-def _chosen(entrants: list[Contender], names: Sequence[str] | None) -> list[Contender]:
-    """Our image, and those of these names; all without names."""
-    if names is None:
-        return entrants
-    if unknown := set(names) - {each.name for each in entrants}:
-        raise SetupError(f"--only {min(unknown)}: no such contender; there are {', '.join(e.name for e in entrants)}")
-    return [entrants[0], *(each for each in entrants[1:] if each.name in names)]
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from evaluation.machine import QUIET_PERCENT
 from evaluation.measure import Run
 from evaluation.protocol import EFFICIENCY_COLUMNS, MEGABYTE
 from evaluation.spread import spread
 from evaluation.timing import DONE, TimedCase
 
-OWN_COLUMNS = ("Status", "Source", "CPU_Seconds", "MaxPageCache", "Harness_CPU_Seconds", "Note")
+OWN_COLUMNS = ("Status", "Source", "CPU_Seconds", "MaxPageCache", "Harness_CPU_Seconds", "Other_Load", "Note")
 
 
 def row(case: TimedCase) -> list[str]:
@@ -38,6 +39,7 @@ def row(case: TimedCase) -> list[str]:
         f"{run.cpu_seconds:.2f}",
         f"{cache / MEGABYTE:.2f}",
         f"{run.own_cpu_seconds:.3f}",
+        f"{case.other_load:.1f}",
         case.note,
     ]
 
@@ -83,11 +85,16 @@ def summary(cases: Sequence[TimedCase], delays: Sequence[float]) -> str:
         lines.append(f"largest: {largest.name}, {largest.run.peak_memory / MEGABYTE:.0f} MB")
         lines.append(f"samples: {', '.join(sorted({case.source for case in done}))}")
         own = sum(case.run.own_cpu_seconds for case in done) / (sum(case.run.cpu_seconds for case in done) or 1)
-        lines.append(f"the measuring itself: {own:.1%} of the CPU time measured")
+        lines.append(f"this program's own CPU time: {own:.1%} of the CPU time measured")
+    if noisy := [case for case in cases if case.other_load > QUIET_PERCENT]:
+        worst = max(case.other_load for case in noisy)
+        lines.append(
+            f"NOT QUIET: other programs used up to {worst:.0f} % of the CPUs before {len(noisy)} of {len(cases)} cases"
+        )
     if delays:
         ordered = sorted(1000 * delay for delay in delays)
         lines.append(
-            f"a process's end is seen after {ordered[len(ordered) // 2]:.1f} ms (median of {len(ordered)}, "
+            f"its share of each time: {ordered[len(ordered) // 2]:.1f} ms to see the end (median of {len(ordered)}, "
             f"at the most {ordered[-1]:.1f} ms)"
         )
     return "\n".join(lines)

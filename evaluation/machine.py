@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+QUIET_PERCENT = 5.0  # of all CPUs; what other programs use below it counts as nothing
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")  # what engines choose their kernels by
 
 LIST_VERSIONS = """

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from scipy import ndimage
 
+from app.cases import CHANNEL
 from app.errors import VisceraError
 from evaluation.masks import (
     AFFINE_TOLERANCE_MM,
@@ -35,6 +36,7 @@ MISSED = "missed"
 BELOW_LEAST_DSC = f"DSC below {LEAST_DSC}: NSD 0"
 ONE_SLICE = "one slice of truth: nothing left to score"
 NO_PREDICTION = "no prediction"
+SUSPICIOUS = 5  # so many organs that only a prediction has are a truth that does not mark them
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,13 @@ def score_pair(
         if note == INVENTED:
             note += f", {np.count_nonzero(predicted) * pair.truth.voxel_ml:.1f} ml predicted"
         scores.append(Score(case, each, dsc, nsd, bool(marked.any()), note))
-    return scores, _unknown_labels(case, {"truth": boxes, "prediction": found}, structures)
+    warnings = _unknown_labels(case, {"truth": boxes, "prediction": found}, structures)
+    invented = sum(score.note.startswith(INVENTED) for score in scores)
+    if invented >= SUSPICIOUS:
+        warnings.append(
+            f"{case}: {invented} organs are predicted that its truth lacks; if it does not mark them: --labels"
+        )
+    return scores, warnings
 
 
 def pair_up(truth: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
@@ -143,6 +151,8 @@ def pair_up(truth: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
         pairs.append(Pair(reference, mask))
     if errors:
         raise VisceraError("\n".join(errors))
+    if not any(pair.prediction for pair in pairs):
+        warnings.append(f"{prediction}: holds no prediction at all; files that end in {CHANNEL}.nii.gz count as scans")
     known = {pair.truth.path.name for pair in pairs}
     extra = [path.name for path in mask_paths(prediction) if path.name not in known]
     warnings += [f"{name}: a prediction without truth, not scored" for name in extra]

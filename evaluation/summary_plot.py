@@ -17,6 +17,7 @@ def draw_boxes(submissions: Mapping[str, Sequence[Score]], path: Path) -> None:
     scores = next(iter(submissions.values()))
     structures = list(dict.fromkeys(score.structure for score in scores))
     figure = Figure(figsize=(max(6.0, 0.8 * len(structures) + 2), 8), layout="constrained")
+    figure.suptitle(f"{len({score.case for score in scores})} cases; a box holds the middle half, a point is a case")
     width = 0.8 / len(submissions)
     for axes, measure in zip(figure.subplots(2, 1, sharex=True), ("dsc", "nsd"), strict=True):
         for index, (colour, own) in enumerate(zip(COLOURS, submissions.values(), strict=False)):

@@ -31,7 +31,7 @@ def case_table(scores: Sequence[Score]) -> str:
     """DSC for a person: a row per structure, a column per case; in brackets what the truth does not hold."""
     cases, by_place = cases_of(scores), {(score.structure.name, score.case): score for score in scores}
     names = [each.name for each in structures_of(scores)]
-    width = max(map(len, names)) + 2
+    width = max(map(len, [*names, PRESENT])) + 2
     lines = ["".join([" " * width, *(f"{case:>12.11}" for case in cases)])]
     for name in names:
         own = [by_place[name, case] for case in cases]
@@ -39,6 +39,7 @@ def case_table(scores: Sequence[Score]) -> str:
         lines.append("".join([f"{name:<{width}}", *(f"{cell:>12}" for cell in cells)]))
     means = by_name(scores, "dsc")[PRESENT]
     lines.append("".join([f"{PRESENT:<{width}}", *(f"{mean:>12.3f}" for mean in means)]))
+    lines.append("(1): in neither mask, (0): predicted, but not in the truth")
     return "\n".join(lines)
 
 

@@ -33,13 +33,17 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class TimedCase:
-    """One case. name: of its scan's file. status: "done", or what went wrong in two words. source: of the samples."""
+    """One case. name: of its scan's file. status: "done", or what went wrong in two words. source: of the samples.
+
+    other_load: percent of all CPUs that other programs used just before it.
+    """
 
     name: str
     run: Run
     status: str
     source: str
     note: str = ""
+    other_load: float = 0.0
 
 
 CaseTimer = Callable[[Path, Workspace], TimedCase]
@@ -152,7 +156,7 @@ def _ending(scan: Path, run: Run, place: Workspace, *, out_of_memory: bool) -> t
 def _last_words(log: Path, status: int) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     if status == DOCKER_FAILED:  # the client ends by pointing to its help
-        lines = [line for line in lines if line.startswith("docker:")] or lines
+        lines = [line for line in lines if line.startswith("docker:")] or lines[:1]
     words = lines[-1] if lines else "it said nothing"
     return "".join(letter if letter.isprintable() else "?" for letter in words[:LONGEST_NOTE])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from app.cases import case_name
 from app.command_line import main as segment
 from app.errors import VisceraError
+from evaluation.masks import mask_paths
 from evaluation.score_files import write_all
 from evaluation.scoring import score_folders
 
@@ -38,6 +39,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if not any(arguments.data.glob("*_0000.nii.gz")):
         parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
+    try:
+        mask_paths(arguments.data, some=True)  # minutes before they are needed
+    except VisceraError as error:
+        parser.exit(2, f"{error}\n")
     status = validate(arguments.data, arguments.outputs, arguments.system)
     if status == 2:
         parser.exit(2)  # the app has said why, and there is nothing to score

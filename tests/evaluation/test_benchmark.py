@@ -36,7 +36,7 @@ def result(runs, scores=None, remark=""):
         engine="1.2",
         python=Path(sys.executable),
         command="cmd",
-        quiet_percent=5,
+        image="sha256:0123",
         remark=remark,
     )
 

@@ -42,6 +42,7 @@ def test_the_organisers_columns_then_ours(tmp_path):
         ("CPU_Seconds", "2.00"),
         ("MaxPageCache", "7.00"),
         ("Harness_CPU_Seconds", "0.020"),
+        ("Other_Load", "0.0"),
         ("Note", ""),
     ]
     assert (second["Status"], second["MaxRAM"], second["Note"]) == ("out of memory", "0.00", "Killed")
@@ -71,8 +72,8 @@ def test_summary():
         "slowest: b_0000.nii.gz, 4.00 s",
         "largest: b_0000.nii.gz, 300 MB",
         "samples: somewhere",
-        "the measuring itself: 1.0% of the CPU time measured",
-        "a process's end is seen after 2.0 ms (median of 3, at the most 4.0 ms)",
+        "this program's own CPU time: 1.0% of the CPU time measured",
+        "its share of each time: 2.0 ms to see the end (median of 3, at the most 4.0 ms)",
     ]
 
 

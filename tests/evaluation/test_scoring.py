@@ -182,11 +182,20 @@ def test_labels_that_are_not_scored_are_named(tmp_path):
     assert score_pair(Pair(truth, truth), [LESION])[1] == []
 
 
+def test_a_truth_that_marks_one_organ_only_is_suspected(tmp_path):
+    whole = np.tile(np.arange(13, dtype=np.uint8) % 7, (6, 6, 1))
+    truth, ours = masks(tmp_path / "t", a=labelled(1, 1, shape=(6, 6, 13))), masks(tmp_path / "p", a=whole)
+    _, warnings = score_folders(truth, ours)
+    assert warnings == ["a: 5 organs are predicted that its truth lacks; if it does not mark them: --labels"]
+    assert score_folders(truth, ours, [LIVER])[1] == []
+
+
 def test_a_mask_without_gzip_is_pointed_at(tmp_path):
     truth = masks(tmp_path / "t", a=labelled(1, 2))
     (tmp_path / "p").mkdir()
     save_nifti(tmp_path / "p" / "a.nii", labelled(1, 2), lps_affine(SPACING))
-    _, (warning,) = score_folders(truth, tmp_path / "p")
+    _, (warning, none_at_all) = score_folders(truth, tmp_path / "p")
+    assert "holds no prediction at all" in none_at_all
     assert warning.endswith("counted as 0; a.nii is there, but the organisers look for a.nii.gz")
 
 

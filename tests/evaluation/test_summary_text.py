@@ -31,6 +31,7 @@ def test_the_table_of_cases():
     assert lines[1].split() == ["liver", "0.900", "0.700"]
     assert lines[2].split() == ["spleen", "(1)", "0.500"]
     assert lines[3].split() == ["organs", "present", "0.900", "0.600"]
+    assert len({len(line) for line in lines[:4]}) == 1
 
 
 def test_json_has_no_nan():

@@ -24,8 +24,9 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path):
         place.log.write_text("fine")
         return judged(scan, Run(0.0, 1.0, 0), place, "somewhere", out_of_memory=False)
 
+    (tmp_path / "efficiency.csv").touch()
     (tmp_path / "masks").mkdir()
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         (tmp_path / "masks" / f"{name}.nii.gz").write_text("of an earlier run")
     with pytest.raises(KeyboardInterrupt):
         time_all([Path("a.nii.gz"), Path("b.nii.gz")], timer, tmp_path, "")
@@ -69,6 +70,11 @@ def test_no_engine_is_a_line_and_status_2(monkeypatch, tmp_path, capsys):
     assert run(monkeypatch, "--image", "x", "--inputs", DATA, "--out", tmp_path / "out") == 2
     assert "no Docker engine answers" in capsys.readouterr().err
     gc.collect()  # docker's client forgets the socket that could not connect: it is said here, not in some later test
+
+
+def test_what_is_a_containers_is_refused_without_one(monkeypatch, tmp_path, capsys):
+    assert run(monkeypatch, "--local", "--inputs", DATA, "--out", tmp_path / "out", "--memory", "1g") == 2
+    assert "--local runs none" in capsys.readouterr().err
 
 
 def test_a_limit_is_above_nothing(monkeypatch, tmp_path, capsys):
