@@ -20,8 +20,8 @@ our image's in the same round: above 1 ours is the faster, or the smaller. Media
 STEPS = """Median seconds by step, as each says itself; the rest is the start and end of its process, imports
 included."""
 RATIOS = """A ratio holds more than the engine: the reference way and nnunetv2 run more windows (half overlap), weigh
-them, bring all scores to full resolution and import torch; the image finds the box first. The table above tells how much
-each of these is."""
+them, bring all scores to full resolution and import torch; the image finds the box first. The table above tells how
+much each of these is."""
 RUN = """All but the peer run one network of {:.2f} M parameters with the same weights, INT8 or float32. All but the
 image and the peer are handed the box that phase one kept, as a scan of its own: they do less than the image, which
 finds it. They are plain processes, spared a container's start; their memory is what the kernel counts as anonymous and
