@@ -63,7 +63,6 @@ def main() -> None:
         print(write_all(submissions, arguments.out, remarks, **settings))
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
-    parser.exit(any(score.missing for scores in submissions.values() for score in scores))
 
 
 def _remarks(structures: Sequence[Structure], *, lesion: bool, last_slice: bool) -> list[str]:
