@@ -34,7 +34,7 @@ def find_cases(inputs: Path, outputs: Path) -> list[Case]:
     if not paths or not _is_scan(paths[0]):
         advice = "put scans there, not into folders below it" if inputs.is_dir() else "give a scan, or a folder of them"
         raise SetupError(f"{inputs}: no .nii or .nii.gz file; {advice}")
-    targets = {path: outputs / f"{case_name(path)}.nii.gz" for path in paths}
+    targets = {path: outputs / mask_name(path) for path in paths}
     users = defaultdict(list)
     for path, target in targets.items():
         users[target].append(path.name)
@@ -50,6 +50,11 @@ def case_name(path: Path) -> str:
     ending = next(end for end in ENDINGS if path.name.lower().endswith(end))
     stem = path.name[: -len(ending)]
     return stem.removesuffix(CHANNEL) or stem
+
+
+def mask_name(scan: Path) -> str:
+    """What the organisers look for: `X_0000.nii.gz` gives `X.nii.gz`, and so do `X.nii.gz` and `X.nii`."""
+    return f"{case_name(scan)}.nii.gz"
 
 
 def _is_scan(path: Path) -> bool:

@@ -28,6 +28,7 @@ import nibabel as nib
 import numpy as np
 
 from app.bundle import Bundle, load_bundle
+from app.cases import mask_name
 from app.errors import SetupError, VisceraError
 from app.system import ROOT, WEIGHTS, load_system
 from app.toml_file import read_toml
@@ -37,7 +38,7 @@ from evaluation.machine import QUIET_PERCENT, busy_percent
 from evaluation.masks import open_mask, read_labels
 from evaluation.roster import NAMES, Contender, contenders
 from evaluation.scoring import Score, score_folders
-from evaluation.timing import DONE, TimedCase, mask_name, scan_paths, workspace
+from evaluation.timing import DONE, TimedCase, scan_paths, workspace
 
 WORK = ROOT / "build" / "compare"
 ENVIRONMENT = ROOT / ".contenders" / "bin" / "python"
@@ -203,30 +204,30 @@ def _compare(arguments: argparse.Namespace) -> bool:
     window = arguments.window or training_window(bundle)
     parameters = _prepare(arguments.python, bundle, window)
     with Engine() as engine:
-        python, prepared = arguments.python.absolute(), WORK / "prepared"
-        entrants = contenders(engine, arguments.image, python, arguments.peer, prepared, bundle, window)
+        image, python, prepared = engine.image(arguments.image), arguments.python.absolute(), WORK / "prepared"
+        entrants = contenders(engine, image, python, arguments.peer, prepared, bundle, window)
         if arguments.only:
             entrants = [entrants[0], *(each for each in entrants[1:] if each.name in arguments.only)]
         done: list[Turn] = []
-        facts = Comparison(
+        for turn in turns(entrants, [box_scan(scan, WORK / "boxes") for scan in scans], arguments.rounds, WORK):
+            done.append(turn)
+            write_turns(done, arguments.out.with_suffix(".csv"))
+        comparison = Comparison(
             {each.name: each.what for each in entrants},
             done,
             {},
             parameters=parameters,
             engine=engine.version(),
-            image=engine.identity(arguments.image),
+            image=engine.identity(image),
             python=python,
             command=shlex.join(["python", "-m", "evaluation.compare", *sys.argv[1:]]),
             remark=arguments.remark or "",
         )
-        for turn in turns(entrants, [box_scan(scan, WORK / "boxes") for scan in scans], arguments.rounds, WORK):
-            done.append(turn)
-            write_turns(done, arguments.out.with_suffix(".csv"))
-        write_benchmark(facts, arguments.out)
+        write_benchmark(comparison, arguments.out)
         if arguments.scored:
             cases = [box_scan(scan, WORK / "boxes_scored") for scan in scan_paths(arguments.scored)]
-            facts.scores.update(scores_of(entrants, cases, arguments.scored, WORK))
-            write_benchmark(facts, arguments.out)
+            scores = scores_of(entrants, cases, arguments.scored, WORK)
+            write_benchmark(replace(comparison, scores=scores), arguments.out)
     return any(turn.timed.status != DONE for turn in done)
 
 

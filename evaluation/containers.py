@@ -63,9 +63,9 @@ class Engine:
         """Of the engine."""
         return str(self._client.version()["Version"])
 
-    def identity(self, name: str) -> str:
-        """Short id of an image that is there."""
-        return str(self._client.images.get(self.image(name).name).short_id)
+    def identity(self, image: Image) -> str:
+        """Its short id."""
+        return str(self._client.images.get(image.name).short_id)
 
     def image(self, name: str) -> Image:
         """`name` is an archive, which is loaded, or the name of an image that the engine has. SetupError: neither."""

@@ -54,13 +54,11 @@ def write_rows(cases: Iterable[TimedCase], path: Path) -> None:
 
 def write_samples(run: Run, path: Path) -> None:
     """Every sample of a case: seconds, percent of all CPUs since the sample before, and memory in MB."""
-    percent = dict(run.cpu_percent())
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["seconds", "cpu_percent", "anonymous_mb", "shared_mb", "page_cache_mb"])
-        for sample in run.samples:
+        for sample, (_, busy) in zip(run.samples, run.cpu_percent(), strict=True):
             memory = (sample.usage.anonymous, sample.usage.shared, sample.usage.page_cache)
-            busy = percent.get(sample.seconds, 0.0)
             writer.writerow([f"{sample.seconds:.3f}", f"{busy:.1f}", *(f"{size / MEGABYTE:.1f}" for size in memory)])
 
 

@@ -89,7 +89,7 @@ def main() -> None:
 
 def _runs(arguments: argparse.Namespace) -> tuple[list[TimedCase], TimedCase | None]:
     with Engine() as engine, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        timer = container_timer(engine, arguments.image, cpus=arguments.cpus, limit=LIMIT_SECONDS)
+        timer = container_timer(engine, engine.image(arguments.image), cpus=arguments.cpus, limit=LIMIT_SECONDS)
 
         def once(scan: Path) -> TimedCase:
             with workspace(Path(folder)) as place:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.bundle import Bundle
-from evaluation.containers import Engine
+from evaluation.containers import Engine, Image
 from evaluation.timing import CaseTimer, Workspace, container_timer, process_timer
 
 LIMIT_SECONDS = 900.0
 PROCESS = "process and its children"
-NAMES = (
+NAMES = IMAGE, OPENVINO_INT8, OPENVINO_FLOAT32, ONNX_RUNTIME, EAGER_TORCH, NNUNETV2, PUBLIC_PEER = (
     "image",
     "OpenVINO INT8",
     "OpenVINO float32",
@@ -42,7 +42,7 @@ class Contender:
 
 
 def contenders(
-    engine: Engine, image: str, python: Path, peer: Path | None, prepared: Path, bundle: Bundle, window: Sequence[int]
+    engine: Engine, image: Image, python: Path, peer: Path | None, prepared: Path, bundle: Bundle, window: Sequence[int]
 ) -> list[Contender]:
     """All of them, our image first. python: of the contenders' environment. prepared: what `contenders.prepare` wrote.
 
@@ -63,21 +63,24 @@ def contenders(
     eager: tuple[str | Path, ...] = ("--weights", prepared / "fine.pth", "--window", *sides)
     onnx: tuple[str | Path, ...] = ("--engine", "onnxruntime", "--onnx", prepared / "fine.onnx")
     found = [
-        Contender(NAMES[0], OUR_IMAGE, False, container_timer(engine, image, limit=LIMIT_SECONDS)),
+        Contender(IMAGE, OUR_IMAGE, False, container_timer(engine, image, limit=LIMIT_SECONDS)),
         Contender(
-            NAMES[1],
+            OPENVINO_INT8,
             OUR_STEPS.format("OpenVINO in INT8, as the image has it"),
             True,
             module("steps", "--engine", "openvino-int8"),
         ),
         Contender(
-            NAMES[2], OUR_STEPS.format("OpenVINO in float32"), True, module("steps", "--engine", "openvino-float32")
+            OPENVINO_FLOAT32,
+            OUR_STEPS.format("OpenVINO in float32"),
+            True,
+            module("steps", "--engine", "openvino-float32"),
         ),
         Contender(
-            NAMES[3], OUR_STEPS.format("ONNX Runtime in place of OpenVINO, float32"), True, module("steps", *onnx)
+            ONNX_RUNTIME, OUR_STEPS.format("ONNX Runtime in place of OpenVINO, float32"), True, module("steps", *onnx)
         ),
-        Contender(NAMES[4], REFERENCE.format(" x ".join(sides)), True, module("eager_torch", *eager)),
-        Contender(NAMES[5], NNUNET, True, module("nnunet", "--model", prepared / "nnunet")),
+        Contender(EAGER_TORCH, REFERENCE.format(" x ".join(sides)), True, module("eager_torch", *eager)),
+        Contender(NNUNETV2, NNUNET, True, module("nnunet", "--model", prepared / "nnunet")),
     ]
     timer = process_timer(script, PROCESS, limit=LIMIT_SECONDS)
-    return found if peer is None else [*found, Contender(NAMES[6], PEER, False, timer)]
+    return found if peer is None else [*found, Contender(PUBLIC_PEER, PEER, False, timer)]

@@ -50,9 +50,8 @@ def main() -> None:
     if arguments.out.suffix != ".csv":
         parser.error(f"--out {arguments.out}: must end in .csv; the summary is written beside it under other endings")
     try:
-        arguments.out.parent.mkdir(
-            parents=True, exist_ok=True
-        )  # before the work: a place that cannot be written is said now
+        # before the work: a place that cannot be written is said now
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         structures = choose_structures(arguments.labels, lesion=arguments.lesion)
         submissions, remarks = {}, _remarks(structures, lesion=arguments.lesion, last_slice=arguments.with_last_slice)
         for folder in arguments.prediction:

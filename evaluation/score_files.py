@@ -29,11 +29,10 @@ def write_scores(submissions: Mapping[str, Sequence[Score]], path: Path) -> None
 
 
 def write_all(submissions: Mapping[str, Sequence[Score]], out: Path, remarks: Sequence[str], **settings: object) -> str:
-    """Scores as CSV into `out`, their summary beside it as text, JSON and PNG; the text, for printing.
+    """Scores as CSV into `out`, in a folder that is there, their summary beside it; the text of it, for printing.
 
     settings: what else the JSON says of how the scores came about.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_scores(submissions, out)
     summaries = [summarise(name, scores) for name, scores in submissions.items()]
     contrasts = contrast(*submissions.values()) if len(submissions) > 1 else []

@@ -120,7 +120,7 @@ def score_pair(
 def pair_up(truth: Path, prediction: Path) -> tuple[list[Pair], list[str]]:
     """Every truth with its prediction, and warnings: what has no partner, what lies elsewhere in the body.
 
-    Only headers are read, so that a wrong shape is known before anything is scored: VisceraError, naming all of them.
+    Damaged files and wrong shapes are known before anything is scored: VisceraError, naming all of them.
     """
     if not prediction.is_dir():
         raise VisceraError(f"{prediction}: no such folder")

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from evaluation.scoring import Score
+from evaluation.summary import cases_of, structures_of
 
 COLOURS = ("#4c78a8", "#f58518")
 
@@ -15,9 +16,9 @@ COLOURS = ("#4c78a8", "#f58518")
 def draw_boxes(submissions: Mapping[str, Sequence[Score]], path: Path) -> None:
     """Writes a PNG: quartiles, median, whiskers of 1.5 interquartile ranges, and every case as a point."""
     scores = next(iter(submissions.values()))
-    structures = list(dict.fromkeys(score.structure for score in scores))
+    structures = structures_of(scores)
     figure = Figure(figsize=(max(6.0, 0.8 * len(structures) + 2), 8), layout="constrained")
-    figure.suptitle(f"{len({score.case for score in scores})} cases; a box holds the middle half, a point is a case")
+    figure.suptitle(f"{len(cases_of(scores))} cases; a box holds the middle half, a point is a case")
     width = 0.8 / len(submissions)
     for axes, measure in zip(figure.subplots(2, 1, sharex=True), ("dsc", "nsd"), strict=True):
         for index, (colour, own) in enumerate(zip(COLOURS, submissions.values(), strict=False)):

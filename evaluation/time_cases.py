@@ -17,7 +17,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from app.cases import case_name
+from app.cases import case_name, mask_name
 from app.errors import SetupError
 from evaluation.containers import Engine
 from evaluation.efficiency import summary, write_rows, write_samples
@@ -30,7 +30,6 @@ from evaluation.timing import (
     TimedCase,
     container_timer,
     exit_delays,
-    mask_name,
     process_timer,
     scan_paths,
     workspace,
@@ -121,7 +120,7 @@ def _time(arguments: argparse.Namespace) -> list[TimedCase]:
     with Engine() as engine:
         timer = container_timer(
             engine,
-            arguments.image,
+            engine.image(arguments.image),
             memory=arguments.memory or MEMORY,
             network=arguments.with_network,
             cpus=arguments.cpus,

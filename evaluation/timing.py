@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cases import CHANNEL, ENDINGS, case_name
+from app.cases import CHANNEL, ENDINGS, mask_name
 from app.errors import SetupError, VisceraError
 from app.system import ROOT
-from evaluation.containers import DOCKER_FAILED, Engine, run_container
+from evaluation.containers import DOCKER_FAILED, Engine, Image, run_container
 from evaluation.masks import open_mask
 from evaluation.measure import Run, measure
 from evaluation.processes import ProcessTree, kill_tree
@@ -47,7 +47,7 @@ class TimedCase:
 
 
 CaseTimer = Callable[[Path, Workspace], TimedCase]
-"""Takes a scan and a fresh workspace; the mask is then in its `outputs`, under the name that `mask_name` gives."""
+"""Takes a scan and a fresh workspace; the mask is then in its `outputs`, under its `app.cases.mask_name`."""
 
 
 def scan_paths(inputs: Path) -> list[Path]:
@@ -61,11 +61,6 @@ def scan_paths(inputs: Path) -> list[Path]:
     if not scans:
         raise SetupError(f"{inputs}: no scans NAME{CHANNEL}.nii.gz here; give a folder of them, or one")
     return scans
-
-
-def mask_name(scan: Path) -> str:
-    """What the organisers look for: `X_0000.nii.gz` gives `X.nii.gz`, and so does `X.nii.gz`."""
-    return f"{case_name(scan)}.nii.gz"
 
 
 @contextmanager
@@ -85,7 +80,7 @@ def workspace(parent: Path) -> Iterator[Workspace]:
 
 def container_timer(
     engine: Engine,
-    name: str,
+    image: Image,
     *,
     memory: str = MEMORY,
     network: bool = False,
@@ -93,7 +88,6 @@ def container_timer(
     limit: float | None = None,
 ) -> CaseTimer:
     """One fresh container of this image a case, by the organisers' command."""
-    image = engine.image(name)
 
     def time_case(scan: Path, place: Workspace) -> TimedCase:
         try:

@@ -8,7 +8,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from app.cases import case_name
+from app.cases import mask_name
 from app.command_line import main as segment
 from app.errors import VisceraError
 from evaluation.masks import mask_paths
@@ -26,7 +26,7 @@ def validate(data: Path, outputs: Path, system: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for scan in sorted(data.glob("*_0000.nii.gz")):
             (Path(folder) / scan.name).symlink_to(scan.resolve())
-            (outputs / f"{case_name(scan)}.nii.gz").unlink(missing_ok=True)
+            (outputs / mask_name(scan)).unlink(missing_ok=True)
         return segment(["--inputs", folder, "--outputs", str(outputs), "--system", system])
 
 

@@ -6,20 +6,13 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import nn
 
-from app.bundle import TORCHSCRIPT, Bundle
-
 State: TypeAlias = dict[str, torch.Tensor]
 
 
-def bundle_state(bundle: Bundle) -> State:
-    """Weights by name, as training called them."""
-    return dict(torch.jit.load(str(bundle.engine_files(TORCHSCRIPT)[0]), map_location="cpu").float().state_dict())
-
-
 def channels_of(state: State) -> list[int]:
-    """First channels of each level, the finest first."""
-    levels = {int(name.split(".")[1]) for name in state if name.startswith("down.")}
-    return [len(state[f"down.{level}.0.0.weight"]) for level in sorted(levels)]
+    """First channels of each level, the finest first, of weights under PlainConvUNet's names."""
+    levels = {int(name.split(".")[2]) for name in state if name.startswith("encoder.")}
+    return [len(state[f"encoder.stages.{level}.0.convs.0.conv.weight"]) for level in sorted(levels)]
 
 
 def architecture(channels: list[int]) -> dict[str, object]:
@@ -40,15 +33,13 @@ def architecture(channels: list[int]) -> dict[str, object]:
 
 def build(state: State, classes: int) -> torch.nn.Module:
     """The network of `renamed` weights, in evaluation mode."""
-    levels = {int(name.split(".")[2]) for name in state if name.startswith("encoder.")}
-    channels = [len(state[f"encoder.stages.{level}.0.convs.0.conv.weight"]) for level in sorted(levels)]
     network: torch.nn.Module = PlainConvUNet(
         input_channels=1,
         num_classes=classes,
         conv_op=nn.Conv3d,
         norm_op=nn.InstanceNorm3d,
         nonlin=nn.LeakyReLU,
-        **architecture(channels),
+        **architecture(channels_of(state)),
     )
     network.load_state_dict(state)
     return network.eval()
@@ -88,7 +79,7 @@ def _place(name: str) -> tuple[str, int, str] | None:
 
 def _heads(state: State) -> State:
     """Upsampling and scores of each level of the decoder, the coarsest first."""
-    steps = len(channels_of(state)) - 1
+    steps = sum(name.startswith("up.") and name.endswith(".weight") for name in state)
     heads = sum(name.startswith("heads.") and name.endswith(".weight") for name in state)
     classes = len(state["heads.0.bias"])
     named = {}

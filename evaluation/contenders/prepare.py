@@ -14,7 +14,7 @@ import torch
 
 from app.bundle import TORCHSCRIPT, Bundle, load_bundle
 from app.errors import VisceraError
-from evaluation.contenders.plain_unet import State, architecture, build, bundle_state, channels_of, renamed
+from evaluation.contenders.plain_unet import State, architecture, build, channels_of, renamed
 
 CONFIGURATION = "3d_fullres"
 TOLERANCE = 1e-3  # of scores up to some tens, float32
@@ -30,25 +30,23 @@ def main() -> None:
     arguments = parser.parse_args()
     bundle = load_bundle(arguments.bundle, "fine")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    state = renamed(bundle_state(bundle))
+    trained = torch.jit.load(str(bundle.engine_files(TORCHSCRIPT)[0]), map_location="cpu").float().eval()
+    state = renamed(dict(trained.state_dict()))
     network = build(state, len(bundle.labels))
-    check(network, bundle, arguments.window)
+    check(network, trained, bundle.folder, arguments.window)
     torch.save(state, arguments.out / "fine.pth")
     write_onnx(network, arguments.window, arguments.out / "fine.onnx")
     write_model_folder(bundle, state, arguments.window, arguments.out / "nnunet")
     print(json.dumps({"parameters": sum(weight.numel() for weight in network.parameters())}))
 
 
-def check(network: torch.nn.Module, bundle: Bundle, window: list[int]) -> None:
+def check(network: torch.nn.Module, trained: torch.nn.Module, folder: Path, window: list[int]) -> None:
     """VisceraError if it is not the bundle's network: the same scores of noise, but for rounding."""
-    theirs = torch.jit.load(str(bundle.engine_files(TORCHSCRIPT)[0]), map_location="cpu").float().eval()
     noise = torch.randn(1, 1, *window, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        apart = float((network(noise) - theirs(noise)).abs().max())
+        apart = float((network(noise) - trained(noise)).abs().max())
     if not apart < TOLERANCE:
-        raise VisceraError(
-            f"{bundle.folder}: rebuilt from its weights, its scores are {apart:.3g} off; is it another U-Net?"
-        )
+        raise VisceraError(f"{folder}: rebuilt from its weights, its scores are {apart:.3g} off; is it another U-Net?")
 
 
 def write_onnx(network: torch.nn.Module, window: list[int], path: Path) -> None:
@@ -70,7 +68,7 @@ def write_onnx(network: torch.nn.Module, window: list[int], path: Path) -> None:
 def write_model_folder(bundle: Bundle, state: State, window: list[int], folder: Path) -> None:
     """plans.json, dataset.json and fold_0/checkpoint_final.pth, as nnU-Net's training leaves them."""
     (folder / "fold_0").mkdir(parents=True, exist_ok=True)
-    (folder / "plans.json").write_text(json.dumps(_plans(bundle, channels_of(bundle_state(bundle)), window), indent=1))
+    (folder / "plans.json").write_text(json.dumps(_plans(bundle, channels_of(state), window), indent=1))
     dataset = {
         "channel_names": {"0": "CT"},
         "labels": {name: label for label, name in enumerate(bundle.labels)},

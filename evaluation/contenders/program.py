@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.bundle import Bundle, load_bundle
-from app.cases import case_name
+from app.cases import mask_name
 from app.grid import grid_at_spacing
 from app.normalise import normalise
 from app.read import Scan, read
@@ -59,7 +59,7 @@ def load(scan: Path, bundle: Path, clock: Clock) -> tuple[Scan, Bundle, Volume]:
 def finish(mask: Labels, image: Scan, outputs: Path, clock: Clock) -> None:
     """Writes the mask (z, y, x) under the name that app gives it, prints the last line."""
     with clock.timed("write"):
-        write(mask, outputs / f"{case_name(image.path)}.nii.gz", image.header, image.orientation)
+        write(mask, outputs / mask_name(image.path), image.header, image.orientation)
     report(clock)
 
 

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from app.cases import case_name, find_cases
+from app.cases import case_name, find_cases, mask_name
 from app.errors import SetupError
 
 
@@ -70,3 +72,10 @@ def test_no_such_folder_and_no_such_file_type(tmp_path):
         find_cases(tmp_path / "in", tmp_path / "out")
     with pytest.raises(SetupError, match=r"no \.nii"):
         find_cases(made(tmp_path, "notes.txt") / "notes.txt", tmp_path / "out")
+
+
+def test_the_mask_the_organisers_look_for():
+    assert mask_name(Path("X_0000.nii.gz")) == "X.nii.gz"
+    assert mask_name(Path("X.nii.gz")) == "X.nii.gz"
+    assert mask_name(Path("X.nii")) == "X.nii.gz"
+    assert mask_name(Path("a_0000_b_0000.nii.gz")) == "a_0000_b.nii.gz"

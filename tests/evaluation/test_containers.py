@@ -81,7 +81,7 @@ def scan(folder, name):
     ],
 )
 def test_every_end_is_a_row(engine, image, tmp_path, name, expected):
-    timer = container_timer(engine, image.name, memory="200m", limit=5)
+    timer = container_timer(engine, image, memory="200m", limit=5)
     with workspace(tmp_path) as place:
         result = timer(scan(tmp_path, name), place)
     assert result.status == expected
@@ -98,7 +98,7 @@ def test_what_the_container_uses(engine, image, tmp_path, monkeypatch, source):
     if source == ENGINE:
         monkeypatch.setattr(containers, "find_cgroup", lambda _: None)
     with workspace(tmp_path) as place:
-        found = container_timer(engine, image.name, memory="1g")(scan(tmp_path, "large"), place)
+        found = container_timer(engine, image, memory="1g")(scan(tmp_path, "large"), place)
     if source == CGROUP and found.source == ENGINE:
         skip("the containers' cgroups cannot be read here")
     assert (found.source, found.status) == (source, "done")
@@ -112,7 +112,7 @@ def test_a_limit_before_there_is_a_container(engine, image, tmp_path, monkeypatc
     """The client is all there is to end."""
     monkeypatch.setattr(containers, "_identity", lambda _: "")
     with workspace(tmp_path) as place:
-        result = container_timer(engine, image.name, limit=0.5)(scan(tmp_path, "slow"), place)
+        result = container_timer(engine, image, limit=0.5)(scan(tmp_path, "slow"), place)
     assert result.status == "time limit"
     subprocess.run(["docker", "rm", "-f", NAME], capture_output=True, check=True)
 
@@ -121,7 +121,7 @@ def test_a_scan_that_cannot_be_read_is_a_row(engine, image, tmp_path):
     dangling = tmp_path / "a_0000.nii.gz"
     dangling.symlink_to("nowhere")
     with workspace(tmp_path) as place:
-        result = container_timer(engine, image.name)(dangling, place)
+        result = container_timer(engine, image)(dangling, place)
     assert result.status == "not read"
     assert "No such file" in result.note
 
@@ -136,7 +136,7 @@ def test_the_organisers_command(engine, image, tmp_path, monkeypatch):
     monkeypatch.setattr(containers, "measure", recorded)
     for network in (False, True):
         with pytest.raises(KeyboardInterrupt), workspace(tmp_path) as place:
-            container_timer(engine, image.name, network=network)(scan(tmp_path, "fine"), place)
+            container_timer(engine, image, network=network)(scan(tmp_path, "fine"), place)
     first, second = ([word for word in command if "/container" not in word] for command in commands)
     plain = [word for word in second if word != "--cidfile"]
     # the protocol's line, word by word

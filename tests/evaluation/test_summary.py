@@ -5,16 +5,9 @@ import pytest
 from evaluation.protocol import LESION, STRUCTURES
 from evaluation.scoring import Score
 from evaluation.summary import contrast, summarise
+from tests.evaluation.example_scores import LIVER, SCORES
 
-LIVER, SPLEEN = STRUCTURES[0], STRUCTURES[2]
 NAN = math.nan
-
-SCORES = [
-    Score("a", LIVER, 0.9, 0.8, True),
-    Score("a", SPLEEN, 1.0, 1.0, False, "absent from both"),
-    Score("b", LIVER, 0.7, 0.6, True),
-    Score("b", SPLEEN, 0.5, 0.2, True),
-]
 
 
 def test_what_is_not_there_counts_in_one_mean_and_not_in_the_other():

@@ -1,20 +1,12 @@
 import json
 import math
 
-from evaluation.protocol import STRUCTURES
 from evaluation.scoring import Score
 from evaluation.summary import contrast, summarise
 from evaluation.summary_text import as_json, case_table, text
+from tests.evaluation.example_scores import LIVER, SCORES
 
-LIVER, SPLEEN = STRUCTURES[0], STRUCTURES[2]
 NAN = math.nan
-
-SCORES = [
-    Score("a", LIVER, 0.9, 0.8, True),
-    Score("a", SPLEEN, 1.0, 1.0, False, "absent from both"),
-    Score("b", LIVER, 0.7, 0.6, True),
-    Score("b", SPLEEN, 0.5, 0.2, True),
-]
 
 
 def test_text_for_a_person():

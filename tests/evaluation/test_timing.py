@@ -7,7 +7,7 @@ import pytest
 from app.errors import SetupError
 from evaluation.containers import DOCKER_FAILED
 from evaluation.measure import Run, Sample, Usage
-from evaluation.timing import DONE, exit_delays, judged, mask_name, process_timer, scan_paths, workspace
+from evaluation.timing import DONE, exit_delays, judged, process_timer, scan_paths, workspace
 from tests.files import save_nifti
 
 
@@ -20,13 +20,6 @@ def test_scans_are_told_from_masks(tmp_path):
     assert scan_paths(tmp_path / "b.nii.gz") == [tmp_path / "b.nii.gz"]
     with pytest.raises(SetupError, match="no scans"):
         scan_paths(tmp_path / "nowhere")
-
-
-def test_the_mask_the_organisers_look_for():
-    assert mask_name(Path("X_0000.nii.gz")) == "X.nii.gz"
-    assert mask_name(Path("X.nii.gz")) == "X.nii.gz"
-    assert mask_name(Path("X.nii")) == "X.nii.gz"
-    assert mask_name(Path("a_0000_b_0000.nii.gz")) == "a_0000_b.nii.gz"
 
 
 @pytest.mark.parametrize(
