@@ -37,21 +37,22 @@ def segmentation_loss(levels: list[Tensor], targets: Targets, loss: Loss) -> Ten
 
 
 def _one_level(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
-    present, absent = soft_dice(scores.softmax(1), targets.labels)
-    return cross_entropy(scores, targets, loss) + (1 - present) + loss.absent_weight * (1 - absent)
+    logarithms = scores.log_softmax(1)
+    present, absent = soft_dice(logarithms.exp(), targets.labels)
+    return cross_entropy(logarithms, targets, loss) + (1 - present) + loss.absent_weight * (1 - absent)
 
 
-def cross_entropy(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
+def cross_entropy(logarithms: Tensor, targets: Targets, loss: Loss) -> Tensor:
     """Mean over voxels, each weighed by its class and by how far mask and teacher can be trusted there.
 
-    With a teacher its share of the target is its probabilities, each class weighed by its own weight.
+    logarithms: of the class probabilities. With a teacher its share of the target is its probabilities, each class
+    weighed by its own weight.
     """
-    weights = torch.tensor(loss.class_weights, dtype=scores.dtype, device=scores.device)
+    weights = torch.tensor(loss.class_weights, dtype=logarithms.dtype, device=logarithms.device)
+    hard = -weights[targets.labels] * _at(logarithms, targets.labels)
     if targets.teacher is None:
-        return F.cross_entropy(scores, targets.labels, weights)
-    hard = F.cross_entropy(scores, targets.labels, weights, reduction="none")
-    logarithms = scores.log_softmax(1) * weights.reshape(1, -1, 1, 1, 1)
-    soft = -(targets.teacher * logarithms).sum(1)
+        return hard.sum() / weights[targets.labels].sum()
+    soft = -(targets.teacher * logarithms * weights.reshape(1, -1, 1, 1, 1)).sum(1)
     trust = _trust(targets.labels, targets.teacher, loss)
     value = (1 - loss.teacher_share) * hard + loss.teacher_share * soft
     return (value * trust).sum() / (weights[targets.labels] * trust).sum().clamp(min=1.0)  # nothing to be trusted is 0
@@ -78,12 +79,17 @@ def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Sums run over the whole batch; background is left out. With no organ in one of the two groups its value is 1.
     """
-    truth = F.one_hot(labels, probabilities.shape[1]).movedim(-1, 1).to(probabilities.dtype)
-    axes = (0, 2, 3, 4)
-    both = (probabilities * truth).sum(axes)[1:]
-    sizes = truth.sum(axes)[1:]
+    classes = probabilities.shape[1]
+    # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss
+    both = probabilities.new_zeros(classes).index_add(0, labels.flatten(), _at(probabilities, labels).flatten())[1:]
+    sizes = torch.bincount(labels.flatten(), minlength=classes)[1:]
     smooth = 1.0  # one voxel: bounds the gradient of an organ that fills a few
-    dice = (2 * both + smooth) / (probabilities.sum(axes)[1:] + sizes + smooth)
+    dice = (2 * both + smooth) / (probabilities.sum((0, 2, 3, 4))[1:] + sizes + smooth)
     present = sizes > 0
     one = dice.new_ones(())
     return (dice[present].mean() if present.any() else one, dice[~present].mean() if (~present).any() else one)
+
+
+def _at(values: Tensor, labels: Tensor) -> Tensor:
+    """Of values (batch, class, z, y, x), at each voxel that of its label: (batch, z, y, x)."""
+    return values.gather(1, labels[:, None])[:, 0]

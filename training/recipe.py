@@ -210,14 +210,16 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """AdamW; average_decay: of the moving average of the weights, which is what ships."""
+    """kind: "adamw" or "muon" (`training.optimiser`). average_decay: of the weights' moving average, which ships."""
 
+    kind: str
     weight_decay: float
     warm_up_steps: int
     gradient_norm: float
     average_decay: float
 
     def __post_init__(self) -> None:
+        _one_of("kind", self.kind, ("adamw", "muon"))
         if self.warm_up_steps < 1 or self.gradient_norm <= 0 or not 0 <= self.average_decay < 1:
             raise ValueError("warm_up_steps and gradient_norm must be above zero, average_decay from 0 to below 1")
 

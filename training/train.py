@@ -7,6 +7,7 @@ needed. RUN gets `checkpoint.pt` (everything needed to go on), `averaged.pt` (th
 
 import argparse
 import csv
+import ctypes
 import fcntl
 import math
 import os
@@ -27,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from training.evaluate import Evaluation, evaluate, normalised
 from training.losses import Targets, segmentation_loss
 from training.networks import build_network
+from training.optimiser import build_optimisers
 from training.recipe import Recipe, Stage, as_table, changed_fields, load_recipe
 from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, PAST, SLICES, read_past
 from training.sample import Sampler
@@ -35,6 +37,7 @@ from training.volumes import DataError, Volumes
 
 LOG_EVERY = 20
 MOST_SKIPPED = 15  # of so many steps
+MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**29}  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of glibc's mallopt(3)
 PREFETCHED = 4
 
 LoadVolumes = Callable[[Recipe, Stage, bool], Volumes]  # ..., of the fold's patients or of those to train on
@@ -90,7 +93,7 @@ class Run:
         self.recipe, self.out, self.device, self.teacher = recipe, out, device, teacher
         self.network = build_network(recipe.network, recipe.classes).to(device)
         self.averaged = AveragedModel(self.network, avg_fn=self._average)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.optimiser.weight_decay)
+        self.optimisers = build_optimisers(self.network, recipe.classes, recipe.optimiser)
         self._levels = torch.compile(self.network.levels) if compiled else self.network.levels
         self.stage = self.step = 0
         self.seconds = 0.0
@@ -124,7 +127,8 @@ class Run:
             raise ValueError(f"{self.out} was begun with another recipe ({', '.join(changed)}); begin a run of its own")
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, past in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(past)
         for name in (*PAST[1:], "losses", "skipped"):
             setattr(self, name, state[name])
         for name in (METRICS, EVALUATIONS):
@@ -153,7 +157,7 @@ class Run:
             "recipe": as_table(self.recipe),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             **past,
         }
         contents = {CHECKPOINT: state, AVERAGED: self.averaged.module.state_dict()}
@@ -245,12 +249,13 @@ class Run:
         return self.step == stage.steps or (stage.evaluate_every is not None and self.step % stage.evaluate_every == 0)
 
     def _one_step(self, images: Tensor, labels: Tensor, rate: float) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         # what the network itself draws is the same after a resume
         torch.manual_seed(self.recipe.seed + 1_000_003 * self.stage + self.step)
         targets = Targets(labels.long(), self._soft_targets(images, labels))
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16):
             levels = self._levels(normalised(images, self.recipe.intensity))
         loss = segmentation_loss(levels, targets, self.recipe.loss)
@@ -264,7 +269,8 @@ class Run:
                 )
             print(f"step {self.step}: the gradient is not finite, step left out", flush=True)
             return
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.averaged.update_parameters(self.network)
         self.losses.append(float(loss.detach()))
 
@@ -355,6 +361,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of the network on a CPU (default: the recipe's)")
     parser.add_argument("--no-compile", action="store_true", help="on a GPU, where there is no C compiler")
     arguments = parser.parse_args()
+    _keep_memory()
     try:
         run, load = _set_up(arguments)
     except Exception as error:
@@ -375,6 +382,17 @@ def main() -> None:
         if not isinstance(error, (DataError, *_refusals())):
             raise
         parser.exit(2, f"{error}\n")
+
+
+def _keep_memory() -> None:
+    """Blocks that a step lets go of are kept for the next one, where glibc would give them back and get them anew.
+
+    That was 300,000 page faults a step: on two cores 1.31 s in place of 1.59 (batch 2 of 64x80x96 voxels).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in MALLOC.items():
+            mallopt(option, value)
 
 
 def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:

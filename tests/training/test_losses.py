@@ -23,7 +23,7 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_much():
     assert segmentation_loss([-right], Targets(labels), PLAIN).item() > 10
 
 
-SCORES = torch.tensor([[0.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 1, 2)  # two classes, two voxels
+LOGARITHMS = torch.tensor([[0.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 1, 2).log_softmax(1)  # two classes, two voxels
 LABELS = torch.tensor([1, 1]).reshape(1, 1, 1, 2)
 TEACHER = torch.tensor([[0.4, 0.9], [0.6, 0.1]]).reshape(1, 2, 1, 1, 2)  # agrees on the first voxel only
 LN2, SURE, WRONG = 0.6931, 0.3133, 1.3133  # -log 1/2, -log of 0.731 and 0.269
@@ -41,13 +41,13 @@ LN2, SURE, WRONG = 0.6931, 0.3133, 1.3133  # -log 1/2, -log of 0.731 and 0.269
 )
 def test_cross_entropy_with_a_teacher(share, disagreement, expected):
     loss = Loss((1.0, 1.0), 0.1, share, disagreement, 1.0)
-    assert cross_entropy(SCORES, Targets(LABELS, TEACHER), loss).item() == pytest.approx(expected, abs=1e-3)
+    assert cross_entropy(LOGARITHMS, Targets(LABELS, TEACHER), loss).item() == pytest.approx(expected, abs=1e-3)
 
 
 def test_without_a_share_of_it_a_teacher_changes_nothing():
     loss = Loss((1.0, 3.0), 0.1, 0.0, 1.0, 1.0)
-    with_teacher = cross_entropy(SCORES, Targets(LABELS, TEACHER), loss)
-    torch.testing.assert_close(with_teacher, cross_entropy(SCORES, Targets(LABELS), loss))
+    with_teacher = cross_entropy(LOGARITHMS, Targets(LABELS, TEACHER), loss)
+    torch.testing.assert_close(with_teacher, cross_entropy(LOGARITHMS, Targets(LABELS), loss))
 
 
 def test_voxels_where_the_teacher_is_unsure_count_less():
@@ -57,7 +57,7 @@ def test_voxels_where_the_teacher_is_unsure_count_less():
     labels = torch.ones(1, 1, 1, 2, dtype=torch.int64)
     loss = Loss((1.0, 1.0, 1.0), 0.1, 0.0, 1.0, 0.0)
     targets = Targets(labels, torch.cat([third, sure], 4))
-    assert cross_entropy(scores, targets, loss).item() == pytest.approx(0, abs=1e-3)
+    assert cross_entropy(scores.log_softmax(1), targets, loss).item() == pytest.approx(0, abs=1e-3)
 
 
 def test_targets_are_halved_level_by_level():

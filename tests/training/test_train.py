@@ -64,10 +64,13 @@ COMMAND = [sys.executable, "-c", "from training import train; train.LOG_EVERY = 
 ENDLESS = TINY.replace("threads = 1", "threads = 1\ncheckpoint_minutes = 0.0001")  # a checkpoint at every step
 
 
-@pytest.mark.parametrize(("kind", "rows"), [("plain-unet", 12), ("partial-convolution", 7), ("plain-unet", 23)])
-def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tmp_path, kind, rows):
+@pytest.mark.parametrize(
+    ("kind", "optimiser", "rows"),
+    [("plain-unet", "adamw", 12), ("partial-convolution", "adamw", 7), ("plain-unet", "muon", 23)],
+)
+def test_a_killed_and_resumed_run_ends_with_the_same_weights_to_the_bit(data, tmp_path, kind, optimiser, rows):
     """SIGKILL in the first or second stage, as a power cut would; one network draws numbers itself."""
-    text = ENDLESS
+    text = ENDLESS.replace("[optimiser]", f'[optimiser]\nkind = "{optimiser}"')
     if kind == "partial-convolution":
         for old, new in (
             ("plain-unet", kind),
