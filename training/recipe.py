@@ -167,7 +167,7 @@ class Augmentation:
     """Standard deviations and probabilities of what one sample goes through; HU before normalisation.
 
     Lists run over the classes, background first. mirror_pairs: labels that change places in a mirror image.
-    thick_slice_mm: the range of thicknesses.
+    zoom: of an organ's own scale, over a range of distances, zoom_mm. thick_slice_mm: the range of thicknesses.
     """
 
     rotation_degrees: float
@@ -175,6 +175,9 @@ class Augmentation:
     axis_scale: float
     deformation_probability: float
     deformation_mm: float
+    zoom_probability: float
+    zoom: float
+    zoom_mm: tuple[float, float]
     mirror_probability: float
     mirror_pairs: tuple[tuple[int, int], ...]
     cut_ends_probability: float
@@ -203,6 +206,7 @@ class Augmentation:
         if min(*numbers.values(), *self.organ_shift_hu) < 0:
             raise ValueError("deviations must be zero or more")
         _range("thick_slice_mm", self.thick_slice_mm)
+        _range("zoom_mm", self.zoom_mm)
         organs = {*self.removable_organs, *(organ for pair in self.mirror_pairs for organ in pair)}
         if not organs <= set(range(1, len(self.organ_shift_hu))):
             raise ValueError("removable_organs and mirror_pairs must name organs of organ_shift_hu")

@@ -3,7 +3,7 @@
 The only module that draws random numbers for `training.augment`. Tensors (z, y, x), HU, lengths mm, positions -1..1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from training.volumes import AIR, Volume, Volumes, drawing_weights
 
 Vector = NDArray[np.float64]  # (z, y, x)
 PIECE_MM = 80  # of a stitched body, at the least
+STRONGEST_ZOOM = 0.5  # twice as large; from 1 on a zoom would fold space over
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,24 @@ class FieldOfView:
 
 
 @dataclass(frozen=True, slots=True)
+class Zoom:
+    """What lies around `centre`, a position in the volume, shown larger, or smaller for a strength below 0.
+
+    strength: 1 - 1 / magnification at the centre; a Gaussian of standard deviation `radius`, mm, around it.
+    """
+
+    centre: Vector
+    strength: float
+    radius: float
+
+
+@dataclass(frozen=True, slots=True)
 class Warp:
     """matrix: turn and scale (3, 3). waves: mm, shifts (3, n, n, n) of a coarse lattice over the sample; or None."""
 
     matrix: NDArray[np.float64]
     waves: NDArray[np.float64] | None = None
+    zoom: Zoom | None = None
 
 
 STRAIGHT = Warp(np.eye(3))
@@ -78,7 +92,10 @@ class Sampler:
 
     def _read(self, volume: Volume, view: FieldOfView, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
         """Image, labels, and mm between the image's slices."""
-        warp = draw_warp(self.recipe.augmentation, rng)
+        choice = self.recipe.augmentation
+        warp = draw_warp(choice, rng)
+        if rng.random() < choice.zoom_probability:
+            warp = replace(warp, zoom=draw_zoom(choice, volume, view, rng))
         return *read_view(volume, view, warp, self.stage.shape, self.recipe), self._spacing_z(view)
 
     def _spacing_z(self, view: FieldOfView) -> float:
@@ -184,6 +201,25 @@ def draw_warp(choice: Augmentation, rng: np.random.Generator) -> Warp:
     return Warp(turn * scale, rng.normal(0, choice.deformation_mm, (3, 4, 4, 4)) if bend else None)
 
 
+def draw_zoom(choice: Augmentation, volume: Volume, view: FieldOfView, rng: np.random.Generator) -> Zoom | None:
+    """An organ of the field of view, or the part of it around one of its points, larger or smaller; None without one.
+
+    Small organs differ more between people than a common scale does: a gallbladder has 5 ml or 100.
+    """
+    reach = view.size / np.array(volume.extent)
+    inside = [
+        points[((points - torch.from_numpy(view.centre)).abs() < torch.from_numpy(reach)).all(1)]
+        for points in volume.organ_points
+    ]
+    present = [points for points in inside if len(points)]
+    if not present:
+        return None
+    points = present[rng.integers(len(present))]
+    centre = points[rng.integers(len(points))].numpy().astype(np.float64)
+    strength = float(np.clip(rng.normal(0, choice.zoom), -STRONGEST_ZOOM, STRONGEST_ZOOM))
+    return Zoom(centre, strength, float(rng.uniform(*choice.zoom_mm)))
+
+
 def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:
     """What a scanner shows without an abdomen (z, y, x; HU): one value, a cylinder, two legs or a head, and noise."""
     air = float(rng.choice([-1024.0, -1000.0]))
@@ -233,7 +269,15 @@ def sample_points(shape: Shape, view: FieldOfView, warp: Warp, volume: Volume) -
     if warp.waves is not None:
         lattice = torch.tensor((per_mm[:, None, None, None] * warp.waves)[::-1].copy(), dtype=torch.float32)
         points += F.interpolate(lattice[None], shape, mode="trilinear", align_corners=True).movedim(1, -1)
-    return points
+    return points if warp.zoom is None else _zoomed(points, warp.zoom, volume)
+
+
+def _zoomed(points: Tensor, zoom: Zoom, volume: Volume) -> Tensor:
+    """Points that lie near the centre, nearer to it (or further away): what is there is shown larger (or smaller)."""
+    mm = torch.tensor(volume.extent[::-1]) / 2  # of a position; torch runs (x, y, z)
+    away = points - torch.tensor(zoom.centre[::-1].copy(), dtype=torch.float32)
+    squared = (away * mm).square().sum(-1, keepdim=True)
+    return points - away * (zoom.strength * torch.exp(squared / (-2 * zoom.radius**2)))
 
 
 def read_image(image: Tensor, points: Tensor, block: Shape = (1, 1, 1)) -> Tensor:

@@ -10,7 +10,7 @@ from app.grid import Grid, grid_of_shape  # noqa: E402
 from app.resample import resample  # noqa: E402
 from training import sample  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
-from training.sample import STRAIGHT, FieldOfView, Sampler, Warp  # noqa: E402
+from training.sample import STRAIGHT, FieldOfView, Sampler, Warp, Zoom  # noqa: E402
 from training.volumes import AIR, InMemory, Volume, make_volume  # noqa: E402
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
@@ -97,13 +97,37 @@ def test_a_scale_and_a_shift_of_the_lattice_in_mm():
     assert labels.flatten().tolist() == [2, 3, 4, 5, 6, 7, 0, 0]
 
 
+def test_a_zoom_shows_what_is_near_its_centre_larger_and_leaves_the_rest():
+    """Around the third of eight voxels of 2 mm: twice as large at the centre, as it was from 6 mm on."""
+    scan = volume((1, 1, 8), (1.0, 1.0, 2.0))
+    centre = np.array([0.0, 0.0, -3 / 8])  # 5 mm from the left
+    image, _ = read(scan, (0, 0, 0), scan.extent, (1, 1, 8), Warp(np.eye(3), zoom=Zoom(centre, 0.5, 2.0)))
+    near, far = 0.5 * np.exp(-(2**2) / 8), 0.5 * np.exp(-(4**2) / 8)
+    expected = [0 + 2 * far, 1 + near, 2, 3 - near, 4 - 2 * far, 5, 6, 7]
+    torch.testing.assert_close(image.flatten(), torch.tensor(expected, dtype=torch.float32), atol=0.07, rtol=0)
+
+
+def test_a_zoom_is_of_an_organ_in_the_field_of_view():
+    volume_ = body("a")
+    choice = replace(FINE.augmentation, zoom=10.0)
+    view = FieldOfView(np.zeros(3), np.array(volume_.extent))
+    zooms = [sample.draw_zoom(choice, volume_, view, np.random.default_rng(seed)) for seed in range(30)]
+    assert max(abs(zoom.strength) for zoom in zooms) == sample.STRONGEST_ZOOM  # and no more
+    assert all(choice.zoom_mm[0] <= zoom.radius <= choice.zoom_mm[1] for zoom in zooms)
+    points = torch.cat(volume_.organ_points)
+    assert all((points == torch.from_numpy(zoom.centre)).all(1).any() for zoom in zooms)
+    elsewhere = FieldOfView(np.array([0.0, 3.0, 0.0]), np.ones(3))
+    assert sample.draw_zoom(choice, volume_, elsewhere, np.random.default_rng(0)) is None
+
+
 def test_image_and_labels_move_together():
-    """A bright organ stays under its label through turn, scale and bend."""
+    """A bright organ stays under its label through turn, scale, bend and zoom."""
     labels = torch.zeros(24, 24, 24, dtype=torch.uint8)
     labels[6:18, 8:16, 5:20] = 7
     scan = Volume("v", "p", labels.to(torch.int16) * 100, labels, (48.0, 36.0, 24.0), (), ())
     choice = replace(FINE.augmentation, deformation_probability=1.0, deformation_mm=2.0)
-    image, moved = read(scan, (0, 0, 0), scan.extent, (24, 24, 24), sample.draw_warp(choice, np.random.default_rng(1)))
+    warp = replace(sample.draw_warp(choice, np.random.default_rng(1)), zoom=Zoom(np.zeros(3), 0.4, 8.0))
+    image, moved = read(scan, (0, 0, 0), scan.extent, (24, 24, 24), warp)
     assert not torch.equal(moved, labels)
     assert ((image > 350) == (moved == 7)).float().mean() > 0.97
 
