@@ -78,7 +78,7 @@ def test_only_the_pipeline_knows_the_order():
 
 
 PACK_SIDE = (
-    "augment", "carry", "evaluate", "losses", "networks", "pack", "recipe", "run_files", "sample", "teacher", "train",
+    "augment", "carry", "evaluate", "losses", "networks", "optimiser", "pack", "recipe", "run_files", "sample", "teacher", "train",
     "volumes",
 )  # fmt: skip
 

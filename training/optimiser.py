@@ -3,7 +3,7 @@
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from training.recipe import Optimiser
 
@@ -17,6 +17,8 @@ def build_optimisers(network: nn.Module, classes: int, choice: Optimiser) -> lis
     parameters = list(network.parameters())
     if choice.kind == "adamw":
         return [AdamW(parameters, weight_decay=choice.weight_decay)]
+    from torch.optim import Muon  # torch 2.9 and later; AdamW needs no such torch
+
     hidden = [parameter for parameter in parameters if _maps_hidden_features(parameter, classes)]
     matrices = [_matrix(parameter) for parameter in hidden]
     rest = [parameter for parameter in parameters if not _maps_hidden_features(parameter, classes)]
