@@ -49,13 +49,14 @@ def cross_entropy(logarithms: Tensor, targets: Targets, loss: Loss) -> Tensor:
     weighed by its own weight.
     """
     weights = torch.tensor(loss.class_weights, dtype=logarithms.dtype, device=logarithms.device)
-    hard = -weights[targets.labels] * _at(logarithms, targets.labels)
+    of_voxels = weights[targets.labels]
+    hard = -of_voxels * _at(logarithms, targets.labels)
     if targets.teacher is None:
-        return hard.sum() / weights[targets.labels].sum()
+        return hard.sum() / of_voxels.sum()
     soft = -(targets.teacher * logarithms * weights.reshape(1, -1, 1, 1, 1)).sum(1)
     trust = _trust(targets.labels, targets.teacher, loss)
     value = (1 - loss.teacher_share) * hard + loss.teacher_share * soft
-    return (value * trust).sum() / (weights[targets.labels] * trust).sum().clamp(min=1.0)  # nothing to be trusted is 0
+    return (value * trust).sum() / (of_voxels * trust).sum().clamp(min=1.0)  # nothing to be trusted is 0
 
 
 def _trust(labels: Tensor, teacher: Tensor, loss: Loss) -> Tensor:

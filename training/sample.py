@@ -176,12 +176,17 @@ def patch_view(volume: Volume, stage: Stage, organ_share: float, rng: np.random.
     room = np.maximum(0, 1 - size / extent)
     present = [points for points in volume.organ_points if len(points)]
     if present and rng.random() < organ_share:
-        points = present[rng.integers(len(present))]
-        centre = points[rng.integers(len(points))].numpy() + rng.normal(0, 0.2, 3) * size / extent
+        centre = _point_of_any(present, rng) + rng.normal(0, 0.2, 3) * size / extent
     else:
         centre = rng.uniform(-room, room)
     slack = 0.15 * size / extent  # a patch may reach over the edge, as windows of a small scan do
     return FieldOfView(np.clip(centre, -room - slack, room + slack), size)
+
+
+def _point_of_any(organs: list[Tensor], rng: np.random.Generator) -> Vector:
+    """A position in one of the organs, given as points (n, 3); a small one is as likely as a large one."""
+    points = organs[rng.integers(len(organs))]
+    return points[rng.integers(len(points))].numpy().astype(np.float64)
 
 
 def scan_view(volume: Volume, rng: np.random.Generator) -> FieldOfView:
@@ -214,8 +219,7 @@ def draw_zoom(choice: Augmentation, volume: Volume, view: FieldOfView, rng: np.r
     present = [points for points in inside if len(points)]
     if not present:
         return None
-    points = present[rng.integers(len(present))]
-    centre = points[rng.integers(len(points))].numpy().astype(np.float64)
+    centre = _point_of_any(present, rng)
     strength = float(np.clip(rng.normal(0, choice.zoom), -STRONGEST_ZOOM, STRONGEST_ZOOM))
     return Zoom(centre, strength, float(rng.uniform(*choice.zoom_mm)))
 

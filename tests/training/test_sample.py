@@ -108,16 +108,16 @@ def test_a_zoom_shows_what_is_near_its_centre_larger_and_leaves_the_rest():
 
 
 def test_a_zoom_is_of_an_organ_in_the_field_of_view():
-    volume_ = body("a")
+    scan = body("a")
     choice = replace(FINE.augmentation, zoom=10.0)
-    view = FieldOfView(np.zeros(3), np.array(volume_.extent))
-    zooms = [sample.draw_zoom(choice, volume_, view, np.random.default_rng(seed)) for seed in range(30)]
+    view = FieldOfView(np.zeros(3), np.array(scan.extent))
+    zooms = [sample.draw_zoom(choice, scan, view, np.random.default_rng(seed)) for seed in range(30)]
     assert max(abs(zoom.strength) for zoom in zooms) == sample.STRONGEST_ZOOM  # and no more
     assert all(choice.zoom_mm[0] <= zoom.radius <= choice.zoom_mm[1] for zoom in zooms)
-    points = torch.cat(volume_.organ_points)
+    points = torch.cat(scan.organ_points)
     assert all((points == torch.from_numpy(zoom.centre)).all(1).any() for zoom in zooms)
     elsewhere = FieldOfView(np.array([0.0, 3.0, 0.0]), np.ones(3))
-    assert sample.draw_zoom(choice, volume_, elsewhere, np.random.default_rng(0)) is None
+    assert sample.draw_zoom(choice, scan, elsewhere, np.random.default_rng(0)) is None
 
 
 def test_image_and_labels_move_together():
