@@ -1,4 +1,7 @@
-"""Losses: weighted cross-entropy and soft Dice, summed over the supervised levels. Scores (batch, class, z, y, x)."""
+"""Losses: weighted cross-entropy and soft Dice, summed over the supervised levels.
+
+Scores, their logarithms and probabilities (batch, class, z, y, x) float32; labels (batch, z, y, x) int64.
+"""
 
 from dataclasses import dataclass
 
@@ -37,26 +40,26 @@ def segmentation_loss(levels: list[Tensor], targets: Targets, loss: Loss) -> Ten
 
 
 def _one_level(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
-    logarithms = scores.log_softmax(1)
-    present, absent = soft_dice(logarithms.exp(), targets.labels)
-    return cross_entropy(logarithms, targets, loss) + (1 - present) + loss.absent_weight * (1 - absent)
+    log_probabilities = scores.log_softmax(1)
+    present, absent = soft_dice(log_probabilities.exp(), targets.labels)
+    return cross_entropy(log_probabilities, targets, loss) + (1 - present) + loss.absent_weight * (1 - absent)
 
 
-def cross_entropy(logarithms: Tensor, targets: Targets, loss: Loss) -> Tensor:
+def cross_entropy(log_probabilities: Tensor, targets: Targets, loss: Loss) -> Tensor:
     """Mean over voxels, each weighed by its class and by how far mask and teacher can be trusted there.
 
-    logarithms: of the class probabilities. With a teacher its share of the target is its probabilities, each class
-    weighed by its own weight.
+    With a teacher its share of the target is its probabilities, each class weighed by its own weight. Without one it is
+    not a number where every class in the batch weighs 0.
     """
-    weights = torch.tensor(loss.class_weights, dtype=logarithms.dtype, device=logarithms.device)
-    of_voxels = weights[targets.labels]
-    hard = -of_voxels * _at(logarithms, targets.labels)
+    weights = torch.tensor(loss.class_weights, dtype=log_probabilities.dtype, device=log_probabilities.device)
+    voxel_weights = weights[targets.labels]
+    hard = -voxel_weights * _at(log_probabilities, targets.labels)
     if targets.teacher is None:
-        return hard.sum() / of_voxels.sum()
-    soft = -(targets.teacher * logarithms * weights.reshape(1, -1, 1, 1, 1)).sum(1)
+        return hard.sum() / voxel_weights.sum()
+    soft = -(targets.teacher * log_probabilities * weights.reshape(1, -1, 1, 1, 1)).sum(1)
     trust = _trust(targets.labels, targets.teacher, loss)
     value = (1 - loss.teacher_share) * hard + loss.teacher_share * soft
-    return (value * trust).sum() / (of_voxels * trust).sum().clamp(min=1.0)  # nothing to be trusted is 0
+    return (value * trust).sum() / (voxel_weights * trust).sum().clamp(min=1.0)  # nothing to be trusted is 0
 
 
 def _trust(labels: Tensor, teacher: Tensor, loss: Loss) -> Tensor:
@@ -81,11 +84,13 @@ def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Sums run over the whole batch; background is left out. With no organ in one of the two groups its value is 1.
     """
     classes = probabilities.shape[1]
-    # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss
-    both = probabilities.new_zeros(classes).index_add(0, labels.flatten(), _at(probabilities, labels).flatten())[1:]
+    # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss; in float64,
+    # because index_add sums one by one: of a million float32 up to 7e-3 are lost
+    at_labels = _at(probabilities, labels).flatten().double()
+    intersection = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels)[1:].to(probabilities.dtype)
     sizes = torch.bincount(labels.flatten(), minlength=classes)[1:]
     smooth = 1.0  # one voxel: bounds the gradient of an organ that fills a few
-    dice = (2 * both + smooth) / (probabilities.sum((0, 2, 3, 4))[1:] + sizes + smooth)
+    dice = (2 * intersection + smooth) / (probabilities.sum((0, 2, 3, 4))[1:] + sizes + smooth)
     present = sizes > 0
     one = dice.new_ones(())
     return (dice[present].mean() if present.any() else one, dice[~present].mean() if (~present).any() else one)

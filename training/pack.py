@@ -10,7 +10,7 @@ import io
 import json
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,10 @@ def to_hounsfield(stored: NDArray[np.uint8]) -> NDArray[np.int16]:
     return stored.astype(np.int16) * np.int16(STEP) + np.int16(LOW)
 
 
-def write_pack(volumes: Iterable[Volume], recipes: Sequence[Recipe], spacing: Spacing, folder: Path) -> None:
+def write_pack(volumes: Iterable[Volume], recipes: Mapping[str, Recipe], spacing: Spacing, folder: Path) -> None:
     """Volumes, one after the other, into parts; the folder is there when all of it is.
+
+    recipes: by the names that their files in the pack get; they agree in `data`.
 
     ValueError for a volume that alone is too large for a part.
     """
@@ -152,15 +154,16 @@ def write_pack(volumes: Iterable[Volume], recipes: Sequence[Recipe], spacing: Sp
         entries.append({**known, **place, "organ_free": volume.organ_free})
         part += content
     (partial / _part_name(parts)).write_bytes(part)
+    data = next(iter(recipes.values())).data
     index = {
         "spacing_mm": spacing,
-        "shown": recipes[0].data.without,
-        "excluded": recipes[0].data.exclude,
+        "shown": data.without,
+        "excluded": data.exclude,
         "volumes": entries,
     }
     (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n")
-    for recipe in recipes:
-        save_recipe(recipe, partial / f"{recipe.name}.json")
+    for name, recipe in recipes.items():
+        save_recipe(recipe, partial / f"{name}.json")
     partial.rename(folder)
 
 
@@ -210,19 +213,20 @@ def main() -> None:
     from training.prepare import load_volumes, named_cases
 
     try:
-        recipes = [load_recipe(path) for path in arguments.recipe]
-        if any(recipe.data != recipes[0].data for recipe in recipes):
-            raise ValueError("these recipes differ in [data]; pack them apart")
-        names = [recipe.name for recipe in recipes]
+        names = [path.stem for path in arguments.recipe]
         if len({*names, Path(INDEX).stem}) != len(names) + 1:
-            raise ValueError(f"recipes in a pack need names of their own, and not index: {', '.join(names)}")
+            raise ValueError(f"recipes in a pack need file names of their own, and not index: {', '.join(names)}")
+        recipes = {path.stem: load_recipe(path) for path in arguments.recipe}
+        first = recipes[names[0]]
+        if any(recipe.data != first.data for recipe in recipes.values()):
+            raise ValueError("these recipes differ in [data]; pack them apart")
         if arguments.out.exists():
             raise ValueError(f"{arguments.out} is there already")
         if min(arguments.spacing) <= 0:
             raise ValueError(f"--spacing must be above zero, found {arguments.spacing}")
         spacing = (arguments.spacing[0], arguments.spacing[1], arguments.spacing[2])
-        cases = named_cases(find_cases(arguments.data), recipes[0].data)
-        write_pack(load_volumes(cases, spacing, recipes[0]), recipes, spacing, arguments.out)
+        cases = named_cases(find_cases(arguments.data), first.data)
+        write_pack(load_volumes(cases, spacing, first), recipes, spacing, arguments.out)
     except (VisceraError, ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
     size = sum(path.stat().st_size for path in arguments.out.iterdir())

@@ -167,7 +167,9 @@ class Augmentation:
     """Standard deviations and probabilities of what one sample goes through; HU before normalisation.
 
     Lists run over the classes, background first. mirror_pairs: labels that change places in a mirror image.
-    zoom: of an organ's own scale, over a range of distances, zoom_mm. thick_slice_mm: the range of thicknesses.
+    zoom: of 1 - 1 / magnification of one organ, cut off at half either way (twice as large, two thirds as large);
+    zoom_mm: the range of the distance within which that fades, one standard deviation. thick_slice_mm: the range of
+    thicknesses.
     """
 
     rotation_degrees: float
@@ -224,6 +226,8 @@ class Optimiser:
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, ("adamw", "muon"))
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must be zero or more, found {self.weight_decay}")
         if self.warm_up_steps < 1 or self.gradient_norm <= 0 or not 0 <= self.average_decay < 1:
             raise ValueError("warm_up_steps and gradient_norm must be above zero, average_decay from 0 to below 1")
 

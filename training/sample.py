@@ -17,7 +17,7 @@ from training.volumes import AIR, Volume, Volumes, drawing_weights
 
 Vector = NDArray[np.float64]  # (z, y, x)
 PIECE_MM = 80  # of a stitched body, at the least
-STRONGEST_ZOOM = 0.5  # twice as large; from 1 on a zoom would fold space over
+STRONGEST_ZOOM = 0.5  # twice as large, or two thirds as large for -0.5; from 1 on a zoom would fold space over
 
 
 @dataclass(frozen=True, slots=True)

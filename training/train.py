@@ -37,7 +37,7 @@ from training.volumes import DataError, Volumes
 
 LOG_EVERY = 20
 MOST_SKIPPED = 15  # of so many steps
-MALLOC = {-4: 0, -1: 2**31 - 1, -2: 2**29}  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD of glibc's mallopt(3)
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's mallopt(3)
 PREFETCHED = 4
 
 LoadVolumes = Callable[[Recipe, Stage, bool], Volumes]  # ..., of the fold's patients or of those to train on
@@ -137,7 +137,8 @@ class Run:
     def start_from(self, weights: Path) -> None:
         """Begins with another run's averaged weights, of a network of the same channels (its strides may differ).
 
-        ValueError if that run has seen patients whom this one holds out. Nothing happens to a run that has begun.
+        ValueError if that run's network is another, or if it has seen patients whom this one holds out. Nothing happens
+        to a run that has begun.
         """
         if (self.out / CHECKPOINT).exists():
             return
@@ -146,7 +147,13 @@ class Run:
         if seen and any(stage.hold_out for stage in self.recipe.stages):
             raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
         state = torch.load(weights, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state)
+        try:
+            self.network.load_state_dict(state)
+        except RuntimeError as error:
+            channels = self.recipe.network.channels
+            raise ValueError(
+                f"{weights}: of another network than the recipe's, whose channels are {channels}"
+            ) from error
         self.averaged.module.load_state_dict(self.network.state_dict())
         self.started_from = f"{weights.parent.name}/{weights.name}"
 
@@ -387,12 +394,15 @@ def main() -> None:
 def _keep_memory() -> None:
     """Blocks that a step lets go of are kept for the next one, where glibc would give them back and get them anew.
 
-    That was 300,000 page faults a step: on two cores 1.31 s in place of 1.59 (batch 2 of 64x80x96 voxels).
+    That was 300,000 page faults a step: on two cores 1.31 s in place of 1.59 (batch 2 of 64x80x96 voxels). The price:
+    this process, and each worker that it forks, keeps its peak of memory to its end.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in MALLOC.items():
-            mallopt(option, value)
+    if mallopt is None:  # not glibc
+        return
+    mallopt(M_MMAP_MAX, 0)  # blocks come from the heap, not from mappings of their own
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(M_TOP_PAD, 2**29)
 
 
 def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:

@@ -16,6 +16,43 @@ def test_soft_dice_of_present_and_absent_organs():
     assert absent.item() == pytest.approx(1 / (0.5 + 1))
 
 
+def test_soft_dice_sums_over_the_batch():
+    scores, labels = random_batch()
+    probabilities = scores.softmax(1)
+    reference = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1)
+    both, sizes = (probabilities * reference).sum((0, 2, 3, 4)), (probabilities + reference).sum((0, 2, 3, 4))
+    present, absent = soft_dice(probabilities, labels)
+    torch.testing.assert_close(present, ((2 * both + 1) / (sizes + 1))[1:].mean())
+    assert absent.item() == 1  # no organ is
+
+
+def test_soft_dice_without_any_organ():
+    present, absent = soft_dice(
+        torch.tensor([1.0, 0]).reshape(1, 2, 1, 1, 1), torch.zeros(1, 1, 1, 1, dtype=torch.int64)
+    )
+    assert (present.item(), absent.item()) == (1, 1)
+
+
+def test_the_sum_of_levels_and_terms():
+    """Two levels, the coarser with half the weight; the Dice of an organ that is not there counts a tenth."""
+    scores, labels = random_batch()
+    labels[labels == 2] = 0
+    weights = (1.0, 2.0, 1.0)
+    coarse, coarse_labels = torch.nn.functional.avg_pool3d(scores, 2), downsampled(labels, 1)
+
+    def one_level(scores, labels):
+        present, absent = soft_dice(scores.softmax(1), labels)
+        return (
+            torch.nn.functional.cross_entropy(scores, labels, torch.tensor(weights))
+            + (1 - present)
+            + 0.1 * (1 - absent)
+        )
+
+    expected = (one_level(scores, labels) + 0.5 * one_level(coarse, coarse_labels)) / 1.5
+    loss = Loss(weights, 0.1, 0.0, 1.0, 1.0)
+    torch.testing.assert_close(segmentation_loss([scores, coarse], Targets(labels), loss), expected)
+
+
 def test_a_right_answer_costs_nothing_and_a_wrong_one_much():
     labels = torch.arange(64).reshape(1, 4, 4, 4) % 14
     right = 50 * torch.nn.functional.one_hot(labels, 14).movedim(-1, 1).float()
@@ -23,7 +60,9 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_much():
     assert segmentation_loss([-right], Targets(labels), PLAIN).item() > 10
 
 
-LOGARITHMS = torch.tensor([[0.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 1, 2).log_softmax(1)  # two classes, two voxels
+LOG_PROBABILITIES = (
+    torch.tensor([[0.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 1, 2).log_softmax(1)
+)  # two classes, two voxels
 LABELS = torch.tensor([1, 1]).reshape(1, 1, 1, 2)
 TEACHER = torch.tensor([[0.4, 0.9], [0.6, 0.1]]).reshape(1, 2, 1, 1, 2)  # agrees on the first voxel only
 LN2, SURE, WRONG = 0.6931, 0.3133, 1.3133  # -log 1/2, -log of 0.731 and 0.269
@@ -41,13 +80,42 @@ LN2, SURE, WRONG = 0.6931, 0.3133, 1.3133  # -log 1/2, -log of 0.731 and 0.269
 )
 def test_cross_entropy_with_a_teacher(share, disagreement, expected):
     loss = Loss((1.0, 1.0), 0.1, share, disagreement, 1.0)
-    assert cross_entropy(LOGARITHMS, Targets(LABELS, TEACHER), loss).item() == pytest.approx(expected, abs=1e-3)
+    assert cross_entropy(LOG_PROBABILITIES, Targets(LABELS, TEACHER), loss).item() == pytest.approx(expected, abs=1e-3)
 
 
 def test_without_a_share_of_it_a_teacher_changes_nothing():
     loss = Loss((1.0, 3.0), 0.1, 0.0, 1.0, 1.0)
-    with_teacher = cross_entropy(LOGARITHMS, Targets(LABELS, TEACHER), loss)
-    torch.testing.assert_close(with_teacher, cross_entropy(LOGARITHMS, Targets(LABELS), loss))
+    with_teacher = cross_entropy(LOG_PROBABILITIES, Targets(LABELS, TEACHER), loss)
+    torch.testing.assert_close(with_teacher, cross_entropy(LOG_PROBABILITIES, Targets(LABELS), loss))
+
+
+def random_batch():
+    """Two samples of three classes, the third of which only the second sample holds."""
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn((2, 3, 4, 4, 6), generator=generator)
+    labels = torch.randint(0, 2, (2, 4, 4, 6), generator=generator)
+    labels[1, 2:] = 2
+    return scores, labels
+
+
+def test_without_a_teacher_it_is_torch_s_own_cross_entropy():
+    scores, labels = random_batch()
+    weights = (0.5, 2.0, 3.0)
+    expected = torch.nn.functional.cross_entropy(scores, labels, torch.tensor(weights))
+    ours = cross_entropy(scores.log_softmax(1), Targets(labels), Loss(weights, 0.1, 0.0, 1.0, 1.0))
+    torch.testing.assert_close(ours, expected)
+
+
+def test_a_teacher_s_share_is_weighed_class_by_class():
+    loss = Loss((1.0, 3.0), 0.1, 1.0, 1.0, 1.0)
+    soft = (0.4 + 3 * 0.6) * LN2 + (0.9 * WRONG + 3 * 0.1 * SURE)
+    assert cross_entropy(LOG_PROBABILITIES, Targets(LABELS, TEACHER), loss).item() == pytest.approx(soft / 6, abs=1e-3)
+
+
+def test_where_nothing_is_to_be_trusted_the_cross_entropy_is_0():
+    loss = Loss((1.0, 1.0), 0.1, 0.0, 0.0, 1.0)
+    opposite = 1 - TEACHER.argmax(1)
+    assert cross_entropy(LOG_PROBABILITIES, Targets(opposite, TEACHER), loss).item() == 0
 
 
 def test_voxels_where_the_teacher_is_unsure_count_less():

@@ -47,6 +47,18 @@ def test_stem_heads_and_vectors_are_left_to_adamw():
     assert stepped == len(list(network.parameters()))
 
 
+def test_convolutions_of_groups_are_left_to_adamw():
+    network = torch.nn.Sequential(torch.nn.Conv3d(4, 4, 1, groups=2), torch.nn.Conv3d(4, 6, 1))
+    muon, _ = build_optimisers(network, 14, choice("muon"))
+    assert [tuple(parameter.shape) for parameter in muon.param_groups[0]["params"]] == [(6, 4)]
+
+
+def test_torch_without_muon_is_said(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ValueError, match=r'kind = "muon" needs torch 2.9 or later, found .* "adamw"'):
+        build_optimisers(torch.nn.Conv3d(2, 2, 1), 14, choice("muon"))
+
+
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_every_parameter_moves_once(kind):
     network = PlainUNet((4, 6), 14, stem_stride=1, supervised_levels=2)

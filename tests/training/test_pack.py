@@ -106,20 +106,34 @@ def test_a_pack_trains_with_torch_and_numpy_alone(packed, tmp_path):
     assert len((tmp_path / "run" / "evaluations.csv").read_text().splitlines()) == 3
 
 
+def test_two_runs_of_one_model_travel_together(tmp_path, recipe_path, monkeypatch, capsys):
+    """Recipes of the same name, the second to start from the first; the pack knows them by their files."""
+    second = recipe_path.with_name("second.toml")
+    second.write_text(recipe_path.read_text())
+    arguments = ["--data", str(write_data(tmp_path / "data")), "--spacing", "3", "3", "3"]
+    monkeypatch.setattr(
+        sys, "argv", ["pack", str(recipe_path), str(second), *arguments, "--out", str(tmp_path / "pack")]
+    )
+    pack.main()
+    assert "MB in 4 files" in capsys.readouterr().out
+    first, again = (load_recipe(tmp_path / "pack" / name) for name in (f"{recipe_path.stem}.json", "second.json"))
+    assert first == again == load_recipe(recipe_path)
+
+
 def test_parts_are_no_larger_than_they_may_be(tmp_path, recipe_path, monkeypatch):
     recipe = load_recipe(recipe_path)
     volumes = list(load_volumes(find_cases(write_data(tmp_path / "data")), SPACING, recipe))
-    write_pack(volumes[:1], [recipe], SPACING, tmp_path / "one")
+    write_pack(volumes[:1], {"one": recipe}, SPACING, tmp_path / "one")
     one = (tmp_path / "one" / "part-0000.bin").stat().st_size
     monkeypatch.setattr(pack, "PART_BYTES", 2 * one + 100)
-    write_pack(volumes, [recipe], SPACING, tmp_path / "pack")
+    write_pack(volumes, {"tiny": recipe}, SPACING, tmp_path / "pack")
     parts = sorted((tmp_path / "pack").glob("*.bin"))
     assert [path.name for path in parts] == ["part-0000.bin", "part-0001.bin"]
     opened = open_pack(tmp_path / "pack").volumes(recipe, recipe.stages[0], False)
     assert torch.equal(opened[1].labels, volumes[1].labels)
     monkeypatch.setattr(pack, "PART_BYTES", one - 1)
     with pytest.raises(ValueError, match=r"a1: .* MB at .* pack"):
-        write_pack(volumes, [recipe], SPACING, tmp_path / "small")
+        write_pack(volumes, {"tiny": recipe}, SPACING, tmp_path / "small")
     assert not (tmp_path / "small").exists()
 
 

@@ -59,6 +59,7 @@ def test_the_fold_is_named_once():
         ("[network]", "[augmentation]\nthick_slice_mm = [0, 5]\n[network]", "thick_slice_mm must be two lengths"),
         ("[network]", "[augmentation]\nzoom_mm = [50, 20]\n[network]", "zoom_mm must be two lengths"),
         ("[network]", '[optimiser]\nkind = "sgd"\n[network]', "kind must be one of adamw, muon"),
+        ("[network]", "[optimiser]\nweight_decay = -1\n[network]", "weight_decay must be zero or more"),
         ("[network]", "[loss]\nteacher_share = 2\n[network]", "teacher_share must be from 0 to 1"),
         ("[network]", "[optimiser]\ngradient_norm = 0\n[network]", "gradient_norm must be above zero"),
         ('name = "fine"', 'name = "fine"\nthreads = 0', "threads must be above zero"),

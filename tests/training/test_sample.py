@@ -107,6 +107,27 @@ def test_a_zoom_shows_what_is_near_its_centre_larger_and_leaves_the_rest():
     torch.testing.assert_close(image.flatten(), torch.tensor(expected, dtype=torch.float32), atol=0.07, rtol=0)
 
 
+def test_a_zoom_below_zero_shows_it_smaller():
+    scan = volume((1, 1, 8), (1.0, 1.0, 2.0))
+    centre = np.array([0.0, 0.0, -3 / 8])
+    image, _ = read(scan, (0, 0, 0), scan.extent, (1, 1, 8), Warp(np.eye(3), zoom=Zoom(centre, -0.5, 2.0)))
+    near, far = 0.5 * np.exp(-(2**2) / 8), 0.5 * np.exp(-(4**2) / 8)
+    expected = [0, 1 - near, 2, 3 + near, 4 + 2 * far, 5, 6, 7]  # the first would lie outside
+    torch.testing.assert_close(image.flatten(), torch.tensor(expected, dtype=torch.float32), atol=0.07, rtol=0)
+
+
+def test_zooms_are_drawn_as_often_as_asked():
+    """Nothing else disturbed, the same seeds: without zooms the same label maps, with one a sample most differ."""
+
+    def changed(zoom_probability):
+        samples = drawn(FINE, 10, zoom_probability, organ_share=1.0)
+        return sum((labels != before).any() for (_, labels), (_, before) in zip(samples, plain, strict=True))
+
+    plain = drawn(FINE, 10, organ_share=1.0)
+    assert changed(0.0) == 0
+    assert changed(1.0) > 5  # a weak zoom within a large liver moves no voxel's label
+
+
 def test_a_zoom_is_of_an_organ_in_the_field_of_view():
     scan = body("a")
     choice = replace(FINE.augmentation, zoom=10.0)
@@ -116,6 +137,14 @@ def test_a_zoom_is_of_an_organ_in_the_field_of_view():
     assert all(choice.zoom_mm[0] <= zoom.radius <= choice.zoom_mm[1] for zoom in zooms)
     points = torch.cat(scan.organ_points)
     assert all((points == torch.from_numpy(zoom.centre)).all(1).any() for zoom in zooms)
+    labels = torch.zeros(4, 4, 40, dtype=torch.uint8)
+    labels[..., 2], labels[..., 25] = 1, 2  # of 40 mm in x; what is seen below ends at 24 mm
+    both = make_volume(
+        "b", "b", np.zeros((4, 4, 40), np.int16), labels.numpy(), (4.0, 4.0, 40.0), 14, np.random.default_rng(0)
+    )
+    left = FieldOfView(np.array([0.0, 0.0, -0.4]), np.array([4.0, 4.0, 24.0]))
+    seen = [sample.draw_zoom(choice, both, left, np.random.default_rng(seed)).centre[2] for seed in range(20)]
+    assert max(seen) < -0.8  # of the first organ, never of the second
     elsewhere = FieldOfView(np.array([0.0, 3.0, 0.0]), np.ones(3))
     assert sample.draw_zoom(choice, scan, elsewhere, np.random.default_rng(0)) is None
 
@@ -146,12 +175,13 @@ def test_a_sample_has_the_shape_of_its_stage_and_depends_on_the_generator_alone(
         assert torch.equal(image, again)
 
 
-def drawn(recipe, count=40, **shares):
-    """Samples of the body with nothing disturbed and these shares, all others zero."""
+def drawn(recipe, count=40, zoom_probability=0.0, **shares):
+    """Samples of the body with nothing else disturbed and these shares, all others zero."""
     none = dict.fromkeys(
         ("phantom_share", "organ_free_share", "organ_share", "slab_share", "stitched_share", "padded_share"), 0.0
     )
     quiet = {name: 0.0 for name in dir(recipe.augmentation) if name.endswith("_probability")}
+    quiet["zoom_probability"] = zoom_probability
     calm = {"rotation_degrees": 0.0, "scale": 0.0, "axis_scale": 0.0}
     recipe = replace(
         recipe,

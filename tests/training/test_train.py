@@ -168,6 +168,9 @@ def test_a_run_can_start_from_anothers_weights_and_has_its_past(recipe, tmp_path
     first.save()
     with pytest.raises(ValueError, match=r"averaged\.pt: trained on B, whom this recipe holds out"):
         Run(recipe, tmp_path / "fourth", CPU).start_from(first.out / "averaged.pt")
+    wider = replace(recipe, network=replace(recipe.network, channels=(4, 6, 10)))
+    with pytest.raises(ValueError, match=r"second/averaged\.pt: of another network .* channels are \(4, 6, 10\)"):
+        Run(wider, tmp_path / "wider", CPU).start_from(second.out / "averaged.pt")
 
 
 def test_what_a_run_was_trained_on_is_written_down_as_it_happens(recipe, data, tmp_path):
