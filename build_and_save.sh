@@ -3,11 +3,13 @@
 #
 # usage: build_and_save.sh [--with-torch] [NAME]          (NAME: viscera, or viscera-torch)
 #
-# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder and prints the sizes. Needs Docker, Python 3 with pip, and an
-# index that pip reaches; the build itself needs no network.
+# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder and prints the sizes. Needs Docker, Python 3 with pip,
+# an index that pip reaches and the base image; the steps of the build itself have no network.
 # --with-torch: the second image, whose fine model runs as TorchScript. Its torch must be a CPU build (+cpu): the
 #   wheel that TORCH_WHEEL=PATH names, or what pip as configured finds.
 # VISCERA_SYSTEM=NAME: another default system of the image than viscera.
+# BASE=IMAGE: another base than python:3.11-slim-bookworm, such as a mirror's copy of it; one that the engine does not
+#   have is pulled.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -93,7 +95,7 @@ name=
 for argument; do
     case $argument in
     --with-torch) torch=yes ;;
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 0 ;;
     -*) stop "unknown option $argument; see --help" ;;
     *) [ -z "$name" ] && name=$argument || stop "one NAME, found $name and $argument" ;;
     esac
@@ -121,7 +123,8 @@ check_bundles || stop "a bundle is not what it says: $(tail -n 1 "$log"); restor
 
 say "building $name:latest"
 run "docker build" docker build --network none --build-arg "REQUIREMENTS=$requirements" \
-    --build-arg "SYSTEM=${VISCERA_SYSTEM:-viscera${torch:+-torchscript}}" --tag "$name:latest" "$here"
+    --build-arg "SYSTEM=${VISCERA_SYSTEM:-viscera${torch:+-torchscript}}" ${BASE:+--build-arg "BASE=$BASE"} \
+    --tag "$name:latest" "$here"
 
 say "trying it on a small scan, without network"
 try_image "$name:latest"

@@ -1,6 +1,7 @@
 """Overlay: `python -m evaluation.overlay SCAN MASK OUT.png`. Three planes through the organs, to look at.
 
-Axial, coronal and sagittal, each at the slice that shows most of the mask, patient's right on the left as in a viewer.
+Axial, coronal and sagittal, each at the slice that shows most of the mask, or of another mask (`--slices-of`, so that
+two pictures show the same), patient's right on the left as in a viewer.
 """
 
 import argparse
@@ -28,9 +29,13 @@ COLOURS = np.array(
 )  # fmt: skip
 
 
-def overlay(voxels: Voxels, labels: Labels, spacing: Spacing) -> Image.Image:
-    """A picture of three planes side by side and a legend. Arrays (z, y, x); spacing in mm."""
-    planes = [_plane(voxels, labels, spacing, axis) for axis in range(3)]
+def overlay(voxels: Voxels, labels: Labels, spacing: Spacing, slices_of: Labels | None = None) -> Image.Image:
+    """A picture of three planes side by side and a legend. Arrays (z, y, x); spacing in mm.
+
+    slices_of: the mask that decides which slices are shown; `labels` without one.
+    """
+    deciding = labels if slices_of is None else slices_of
+    planes = [_plane(voxels, labels, spacing, axis, busiest(deciding, axis)) for axis in range(3)]
     picture = Image.new("RGB", (sum(plane.width for plane in planes) + LEGEND_WIDTH, HEIGHT))
     left = 0
     for plane in planes:
@@ -40,8 +45,7 @@ def overlay(voxels: Voxels, labels: Labels, spacing: Spacing) -> Image.Image:
     return picture
 
 
-def _plane(voxels: Voxels, labels: Labels, spacing: Spacing, axis: int) -> Image.Image:
-    index = busiest(labels, axis)
+def _plane(voxels: Voxels, labels: Labels, spacing: Spacing, axis: int, index: int) -> Image.Image:
     values, painted = np.take(voxels, index, axis), np.take(labels, index, axis)
     grey = ((values.astype(np.float32) - WINDOW[0]) / (WINDOW[1] - WINDOW[0])).clip(0, 1) * 255
     colour = np.repeat(grey[..., None], 3, -1)
@@ -85,14 +89,18 @@ def main() -> None:
     parser.add_argument("scan", type=Path, help="NIfTI")
     parser.add_argument("mask", type=Path, help="its mask")
     parser.add_argument("picture", type=Path, help="PNG to write")
+    parser.add_argument("--slices-of", type=Path, metavar="MASK", help="a mask of this scan that decides on the slices")
     arguments = parser.parse_args()
+    paths = [arguments.mask, arguments.slices_of or arguments.mask]
     try:
-        scan, mask = read(arguments.scan), read(arguments.mask)
+        scan, *masks = (read(path) for path in (arguments.scan, *paths))
     except VisceraError as error:
         parser.exit(2, f"{error}\n")
-    if scan.grid.shape != mask.grid.shape:
-        parser.exit(2, f"{arguments.mask.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
-    overlay(scan.voxels, mask.voxels.astype(np.uint8), scan.grid.spacing).save(arguments.picture)
+    for path, mask in zip(paths, masks, strict=True):
+        if scan.grid.shape != mask.grid.shape:
+            parser.exit(2, f"{path.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
+    labels, slices_of = (mask.voxels.astype(np.uint8) for mask in masks)
+    overlay(scan.voxels, labels, scan.grid.spacing, slices_of).save(arguments.picture)
 
 
 if __name__ == "__main__":

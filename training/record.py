@@ -15,7 +15,11 @@ from app.labels import ORGANS
 
 
 def accuracy(scores: dict[str, Any]) -> dict[str, Any]:
-    """Means over patients of DSC and NSD, of the organs that a patient has; with which system and on which cases."""
+    """Means over patients of DSC and NSD; with which system and on which cases.
+
+    `mean_dice` and those by organ are of the organs that a patient has, `mean_dice_all_organs` as the organisers count:
+    1 for an organ in neither mask, 0 for one in the prediction alone.
+    """
     if len(scores["submissions"]) != 1:
         raise ValueError("scores of two predictions, a card has those of one; score the folder alone")
     (submission,) = scores["submissions"]
@@ -28,6 +32,8 @@ def accuracy(scores: dict[str, Any]) -> dict[str, Any]:
         "cases": submission["cases"],
         "mean_dice": round(submission["present"]["dsc"]["mean"], 4),
         "mean_nsd": round(submission["present"]["nsd"]["mean"], 4),
+        "mean_dice_all_organs": round(submission["overall"]["dsc"]["mean"], 4),
+        "mean_nsd_all_organs": round(submission["overall"]["nsd"]["mean"], 4),
         "mean_dice_of_organ": _by_organ([*by_case.values()]),
     }
 

@@ -1,6 +1,11 @@
-import numpy as np
+import sys
 
+import numpy as np
+import pytest
+
+from evaluation import overlay as command
 from evaluation.overlay import COLOURS, HEIGHT, busiest, overlay
+from tests.files import lps_affine, save_nifti
 
 
 def test_busiest_slice_has_most_organs_then_most_voxels():
@@ -20,6 +25,26 @@ def test_the_picture_shows_the_organ_where_it_is():
     axial = picture[:, :HEIGHT]
     assert axial[40, 40].tolist() == [0, 0, 0]
     np.testing.assert_allclose(axial[-40, -40], COLOURS[1] / 2, atol=2)
+
+
+def test_another_mask_can_decide_on_the_slices(tmp_path, monkeypatch, capsys):
+    """The second slice holds more of the mask, the first is asked for."""
+    scan = np.full((20, 20, 4), -1000, np.int16)  # (x, y, z)
+    mask, other = np.zeros((20, 20, 4), np.uint8), np.zeros((20, 20, 4), np.uint8)
+    mask[..., 0], mask[:10, :, 1], mask[10:, :, 1] = 1, 2, 3
+    other[..., 0] = 1
+    paths = [str(tmp_path / f"{name}.nii.gz") for name in ("scan", "mask", "other", "larger")]
+    for path, values in zip(paths, (scan, mask, other, np.zeros((20, 20, 5), np.uint8)), strict=True):
+        save_nifti(path, values, lps_affine((1.0, 1.0, 1.0)))
+    picture = tmp_path / "p.png"
+    monkeypatch.setattr(sys, "argv", ["overlay", *paths[:2], str(picture), "--slices-of", paths[2]])
+    command.main()
+    with command.Image.open(picture) as image:
+        np.testing.assert_allclose(np.asarray(image)[40, 40], COLOURS[1] / 2, atol=2)
+    monkeypatch.setattr(sys, "argv", ["overlay", *paths[:2], str(picture), "--slices-of", paths[3]])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "larger.nii.gz: shape (5, 20, 20), the scan's is (4, 20, 20)" in capsys.readouterr().err
 
 
 def test_an_empty_mask_gives_a_picture_too():

@@ -24,10 +24,12 @@ def test_means_over_the_patients_that_have_the_organ():
         "cases": ["a", "b"],
         "scores": scores,
         "present": {"dsc": {"mean": 0.75}, "nsd": {"mean": 0.65}},
+        "overall": {"dsc": {"mean": 0.7}, "nsd": {"mean": 0.6}},
     }
     card = accuracy({"system": "viscera", "submissions": [submission]})
     assert card["mean_dice_of_organ"] == pytest.approx({"liver": 0.85, "spleen": 0.5})
     assert (card["mean_dice"], card["mean_nsd"]) == (0.75, 0.65)
+    assert (card["mean_dice_all_organs"], card["mean_nsd_all_organs"]) == (0.7, 0.6)
     assert (card["cases"], card["system"]) == (["a", "b"], "viscera")
 
 
