@@ -1,5 +1,7 @@
-"""Run files: what a training run leaves in its folder. Needs torch alone."""
+"""Run files: what a training run leaves in its folder, and its tables. Needs torch alone."""
 
+import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +29,35 @@ def read_past(run: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{run}: no run of training.train here, neither {CHECKPOINT} nor {HISTORY}")
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {name: state[name] for name in PAST}
+
+
+def append_row(table: Path, header: list[str], row: list[Any]) -> None:
+    """A row at the end of a table (CSV), which begins with its header."""
+    new = not table.exists() or not table.stat().st_size
+    with table.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(header)
+        writer.writerow(row)
+
+
+def has_row(table: Path, reached: tuple[int, int]) -> bool:
+    """Whether a table whose first columns are stage and step has a row of this place."""
+    if not table.exists():
+        return False
+    with table.open(newline="") as file:
+        return any(row[:2] == [str(n) for n in reached] for row in csv.reader(file))
+
+
+def forget_rows_after(table: Path, reached: tuple[int, int]) -> None:
+    """Rows that a killed run wrote after its last checkpoint will be written again; half of a row goes too."""
+    if not table.exists():
+        return
+    with table.open(newline="") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    partial = table.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        whole = [row for row in rows if len(row) == len(header)]
+        kept = [row for row in whole if (int(row[0]), int(row[1])) <= reached]
+        csv.writer(file).writerows([header, *kept] if header else [])
+    os.replace(partial, table)

@@ -6,7 +6,6 @@ needed. RUN gets `checkpoint.pt` (everything needed to go on), `averaged.pt` (th
 """
 
 import argparse
-import csv
 import ctypes
 import fcntl
 import math
@@ -30,7 +29,19 @@ from training.losses import Targets, segmentation_loss
 from training.networks import build_network
 from training.optimiser import build_optimisers
 from training.recipe import Recipe, Stage, as_table, changed_fields, load_recipe
-from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, PAST, SLICES, read_past
+from training.run_files import (
+    AVERAGED,
+    CHECKPOINT,
+    EVALUATIONS,
+    HISTORY,
+    METRICS,
+    PAST,
+    SLICES,
+    append_row,
+    forget_rows_after,
+    has_row,
+    read_past,
+)
 from training.sample import Sampler
 from training.teacher import Teacher
 from training.volumes import DataError, Volumes
@@ -132,7 +143,7 @@ class Run:
         for name in (*PAST[1:], "losses", "skipped"):
             setattr(self, name, state[name])
         for name in (METRICS, EVALUATIONS):
-            _forget_after(self.out / name, self._reached)
+            forget_rows_after(self.out / name, self._reached)
 
     def start_from(self, weights: Path) -> None:
         """Begins with another run's averaged weights, of a network of the same channels (its strides may differ).
@@ -197,7 +208,12 @@ class Run:
         fold = load(self.recipe, stage, True) if stage.hold_out else None
         volumes = load(self.recipe, stage, False)
         self._begin(stage, volumes, fold)
-        if fold is not None and self.step and self._is_evaluated(stage) and not self._has_evaluated():
+        if (
+            fold is not None
+            and self.step
+            and self._is_evaluated(stage)
+            and not has_row(self.out / EVALUATIONS, self._reached)
+        ):
             self._evaluate(fold, stage)  # a kill came in between
         saved = started = time.monotonic()
         first, before, before_stage = self.step, self.seconds, self.history[-1]["seconds"]
@@ -243,14 +259,6 @@ class Run:
             self.averaged.n_averaged.zero_()
         began = {"run": self.out.name, "name": stage.name, "steps": 0, "seconds": 0.0}
         self.history.append({**began, **shown, **self.recipe.data.without})
-
-    def _has_evaluated(self) -> bool:
-        """Whether the table has a row of where the run stands."""
-        path = self.out / EVALUATIONS
-        if not path.exists():
-            return False
-        with path.open(newline="") as file:
-            return any(row[:2] == [str(n) for n in self._reached] for row in csv.reader(file))
 
     def _is_evaluated(self, stage: Stage) -> bool:
         return self.step == stage.steps or (stage.evaluate_every is not None and self.step % stage.evaluate_every == 0)
@@ -305,7 +313,7 @@ class Run:
     def _log_metrics(self, stage: Stage, rate: float, left: float) -> None:
         loss = float(np.mean(self.losses)) if self.losses else math.nan
         row = [*self._reached, stage.name, round(self.seconds), f"{rate:.3g}", f"{loss:.4f}", self.skipped]
-        _append(self.out / METRICS, ["stage", "step", "name", "seconds", "learning_rate", "loss", "skipped"], row)
+        append_row(self.out / METRICS, ["stage", "step", "name", "seconds", "learning_rate", "loss", "skipped"], row)
         print(f"{stage.name}: step {self.step}/{stage.steps}, loss {loss:.3f}, {left / 60:.0f} min left", flush=True)
         self.losses, self.skipped = [], 0
 
@@ -314,35 +322,12 @@ class Run:
         values = [f"{result.dice[organ]:.4f}" if organ in result.dice else "" for organ in organs]
         row = [*self._reached, stage.name, round(self.seconds), f"{result.mean:.4f}", result.false_alarms, *values]
         header = ["stage", "step", "name", "seconds", "mean_dice", "false_alarms", *map(str, organs)]
-        _append(self.out / EVALUATIONS, header, row)
+        append_row(self.out / EVALUATIONS, header, row)
         print(
             f"{stage.name}: step {self.step}/{stage.steps}, fold's mean Dice {result.mean:.3f}, "
             f"{result.false_alarms} organs seen that are not there",
             flush=True,
         )
-
-
-def _append(path: Path, header: list[str], row: list[Any]) -> None:
-    new = not path.exists() or not path.stat().st_size
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(header)
-        writer.writerow(row)
-
-
-def _forget_after(path: Path, reached: tuple[int, int]) -> None:
-    """Rows that a killed run wrote after its last checkpoint will be written again."""
-    if not path.exists():
-        return
-    with path.open(newline="") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        whole = [row for row in rows if len(row) == len(header)]  # a kill may have left half of the last one
-        kept = [row for row in whole if (int(row[0]), int(row[1])) <= reached]
-        csv.writer(file).writerows([header, *kept] if header else [])
-    os.replace(partial, path)
 
 
 def volumes_of(data: Path) -> LoadVolumes:
