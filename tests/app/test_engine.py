@@ -39,7 +39,9 @@ def test_torchscript_gives_the_scores_of_openvino(fine, volume):
     pytest.importorskip("torch")
     ours, theirs = run(fine, "torchscript", volume), run(fine, "openvino-float32", volume)
     assert ours.dtype == np.float32
-    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    # sums in another order: float32 rounds by the size of the scores, and how large those are is the model's own
+    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
+    assert (ours.argmax(0) == theirs.argmax(0)).mean() > 0.9999
 
 
 def test_windows_of_another_shape_run_too(fine):
