@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path, help="PNG to write")
     parser.add_argument("--slices-of", type=Path, metavar="MASK", help="a mask of this scan that decides on the slices")
     arguments = parser.parse_args()
-    paths = [arguments.mask, arguments.slices_of or arguments.mask]
+    paths = [path for path in (arguments.mask, arguments.slices_of) if path is not None]
     try:
         scan, *masks = (read(path) for path in (arguments.scan, *paths))
     except VisceraError as error:
@@ -99,8 +99,8 @@ def main() -> None:
     for path, mask in zip(paths, masks, strict=True):
         if scan.grid.shape != mask.grid.shape:
             parser.exit(2, f"{path.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
-    labels, slices_of = (mask.voxels.astype(np.uint8) for mask in masks)
-    overlay(scan.voxels, labels, scan.grid.spacing, slices_of).save(arguments.picture)
+    labels, *slices_of = (mask.voxels.astype(np.uint8) for mask in masks)
+    overlay(scan.voxels, labels, scan.grid.spacing, *slices_of).save(arguments.picture)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,8 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_much():
     assert segmentation_loss([-right], Targets(labels), PLAIN).item() > 10
 
 
-LOG_PROBABILITIES = (
-    torch.tensor([[0.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 1, 2).log_softmax(1)
-)  # two classes, two voxels
+# two classes, two voxels
+LOG_PROBABILITIES = torch.tensor([[0.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 1, 2).log_softmax(1)
 LABELS = torch.tensor([1, 1]).reshape(1, 1, 1, 2)
 TEACHER = torch.tensor([[0.4, 0.9], [0.6, 0.1]]).reshape(1, 2, 1, 1, 2)  # agrees on the first voxel only
 LN2, SURE, WRONG = 0.6931, 0.3133, 1.3133  # -log 1/2, -log of 0.731 and 0.269
