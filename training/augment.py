@@ -18,6 +18,8 @@ from training.volumes import AIR
 
 FAT = (-150.0, -50.0)  # HU
 OUTSIDE = -300.0  # HU; what is below, around a body, is taken for air
+GAS = -1000.0  # HU
+GRAIN = 60.0  # HU; what differs more from its surroundings is an edge and no noise
 SOFT_TISSUE = 40.0  # HU
 
 
@@ -53,6 +55,25 @@ def remove_organ(image: Tensor, labels: Tensor, organ: int) -> tuple[Tensor, Ten
     value = float(fat.mean()) if len(fat) else sum(FAT) / 2
     soft = _smoothed(_dilated(inside, 1))  # one voxel further: its bright rim goes too
     return image * (1 - soft) + value * soft, torch.where(labels == organ, torch.zeros_like(labels), labels)
+
+
+def fill_lumen(image: Tensor, labels: Tensor, organ: int, wall: int, content: float, gas: float) -> Tensor:
+    """What a stomach or a piece of bowel holds exchanged, its wall and the noise of the scan left as they are.
+
+    wall: voxels that are not lumen, from the organ's surface inwards. content: HU of fluid, food or contrast medium.
+    gas: the share of the lumen's depth, from the front (the patient lies on the back), that holds gas instead.
+    """
+    outside = (labels != organ).float()
+    lumen = 1 - _dilated(_on_grid(outside, image), wall)
+    depths = lumen.amax((0, 2)).nonzero()
+    if not len(depths):
+        return image
+    front, back = int(depths.min()), int(depths.max()) + 1
+    depth = torch.arange(image.shape[1])[:, None]
+    held = torch.where(depth < front + gas * (back - front), GAS, content)
+    grain = (image - _smoothed(image)).clamp(-GRAIN, GRAIN)
+    soft = _smoothed(lumen)
+    return image * (1 - soft) + (held + grain) * soft
 
 
 def shift_organs(image: Tensor, labels: Tensor, shifts: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.arithmetic import autocast
 from training.recipe import SMALLEST_SIDE, Intensity, Recipe, Stage
 from training.sample import STRAIGHT, FieldOfView, read_view
 from training.volumes import Volume, Volumes
@@ -59,8 +60,8 @@ def whole(volume: Volume, recipe: Recipe, stage: Stage) -> tuple[Tensor, Tensor]
 
 
 def predict(network: SegmentationNetwork, image: Tensor, intensity: Intensity, device: torch.device) -> Tensor:
-    """The network's classes (z, y, x; uint8) of an image in HU, in bfloat16 arithmetic."""
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+    """The network's classes (z, y, x; uint8) of an image in HU."""
+    with torch.inference_mode(), autocast(device):
         scores = network(normalised(image.to(device), intensity)[None, None])
     return scores[0].argmax(0).to(torch.uint8).cpu()
 

@@ -114,7 +114,7 @@ def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
         "minutes": round(sum(e["seconds"] for e in history) / 60),
         "started_from": past["started_from"],
         "scans": sorted({name for e in history for name in e["scans"]}),
-        "patients": len({patient for e in history for patient in e["patients"]}),
+        "patients": sorted({patient for e in history for patient in e["patients"]}),
         "without_slices_above_the_labels": sorted(withheld["without_above"]),
         "without_slices_below_the_labels": sorted(withheld["without_below"]),
         "reference_masks": recipe.data.reference_masks,

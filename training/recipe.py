@@ -168,8 +168,8 @@ class Augmentation:
 
     Lists run over the classes, background first. mirror_pairs: labels that change places in a mirror image.
     zoom: of 1 - 1 / magnification of one organ, cut off at half either way (twice as large, two thirds as large);
-    zoom_mm: the range of the distance within which that fades, one standard deviation. thick_slice_mm: the range of
-    thicknesses.
+    zoom_mm: the range of the distance within which that fades, one standard deviation. fill_hu: the range of what
+    one of the hollow organs holds, its lower part more often. thick_slice_mm: the range of thicknesses.
     """
 
     rotation_degrees: float
@@ -188,6 +188,9 @@ class Augmentation:
     arms_probability: float
     remove_organ_probability: float
     removable_organs: tuple[int, ...]
+    fill_probability: float
+    hollow_organs: tuple[int, ...]
+    fill_hu: tuple[float, float]
     organ_shift_probability: float
     organ_shift_hu: tuple[float, ...]
     contrast_probability: float
@@ -209,9 +212,11 @@ class Augmentation:
             raise ValueError("deviations must be zero or more")
         _range("thick_slice_mm", self.thick_slice_mm)
         _range("zoom_mm", self.zoom_mm)
-        organs = {*self.removable_organs, *(organ for pair in self.mirror_pairs for organ in pair)}
-        if not organs <= set(range(1, len(self.organ_shift_hu))):
-            raise ValueError("removable_organs and mirror_pairs must name organs of organ_shift_hu")
+        if not self.fill_hu[0] <= self.fill_hu[1]:
+            raise ValueError(f"fill_hu must be two HU, the lower first, found {self.fill_hu}")
+        paired = {organ for pair in self.mirror_pairs for organ in pair}
+        if not {*self.removable_organs, *self.hollow_organs, *paired} <= set(range(1, len(self.organ_shift_hu))):
+            raise ValueError("removable_organs, hollow_organs and mirror_pairs must name organs of organ_shift_hu")
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,6 +348,10 @@ def disturb(
         present = [organ for organ in choice.removable_organs if (labels == organ).any()]
         if present:
             image, labels = augment.remove_organ(image, labels, present[rng.integers(len(present))])
+    if happens(choice.fill_probability):
+        present = [organ for organ in choice.hollow_organs if (labels == organ).any()]
+        if present:
+            image = _refilled(image, labels, present[rng.integers(len(present))], choice, rng)
     if happens(choice.organ_shift_probability):
         shifts = rng.normal(0, 1, len(choice.organ_shift_hu)) * choice.organ_shift_hu
         image = augment.shift_organs(image, labels, torch.tensor(shifts, dtype=torch.float32))
@@ -372,6 +376,13 @@ def disturb(
     if happens(choice.noise_probability):
         image = augment.add_noise(image, float(abs(rng.normal(0, choice.noise_hu))), int(rng.integers(2**31)))
     return image, labels
+
+
+def _refilled(image: Tensor, labels: Tensor, organ: int, choice: Augmentation, rng: np.random.Generator) -> Tensor:
+    low, high = choice.fill_hu
+    content = low + (high - low) * rng.random() ** 2  # water and food more often than contrast medium
+    gas = rng.uniform(0, 0.7) if rng.random() < 0.5 else 0.0
+    return augment.fill_lumen(image, labels, organ, int(rng.integers(1, 4)), float(content), float(gas))
 
 
 def _cut_one_side(

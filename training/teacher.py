@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.arithmetic import autocast
 from training.recipe import Intensity, Spacing
 
 NETWORK, CARD = "teacher.pt", "teacher.json"
@@ -47,7 +48,7 @@ class Teacher:
         """
         card = self.card
         size = [max(1, round(n * s / t)) for n, s, t in zip(images.shape[2:], spacing, card.spacing_mm, strict=True)]
-        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16):
+        with torch.inference_mode(), autocast(images.device):
             fine = F.interpolate(images, size, mode="trilinear", align_corners=False)
             fine = fine.clamp(card.intensity.low, card.intensity.high)
             fine = (fine - card.intensity.mean) / card.intensity.deviation

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
+from training.arithmetic import autocast
 from training.evaluate import Evaluation, evaluate, normalised
 from training.losses import Targets, segmentation_loss
 from training.networks import build_network
@@ -40,9 +41,9 @@ from training.run_files import (
     append_row,
     forget_rows_after,
     has_row,
-    read_past,
 )
 from training.sample import Sampler
+from training.start import read_weights
 from training.teacher import Teacher
 from training.volumes import DataError, Volumes
 
@@ -146,18 +147,17 @@ class Run:
             forget_rows_after(self.out / name, self._reached)
 
     def start_from(self, weights: Path) -> None:
-        """Begins with another run's averaged weights, of a network of the same channels (its strides may differ).
+        """Begins with another run's averaged weights or a bundle's, of a network of the same channels.
 
-        ValueError if that run's network is another, or if it has seen patients whom this one holds out. Nothing happens
-        to a run that has begun.
+        ValueError if the network is another (its strides may differ), or if it has seen patients whom this run holds
+        out. Nothing happens to a run that has begun.
         """
         if (self.out / CHECKPOINT).exists():
             return
-        self.history = read_past(weights.parent)["history"]
+        state, self.history = read_weights(weights, self.recipe.role)
         seen = {patient for entry in self.history for patient in entry["patients"]} & {*self.recipe.data.fold_patients}
         if seen and any(stage.hold_out for stage in self.recipe.stages):
             raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
-        state = torch.load(weights, map_location=self.device, weights_only=True)
         try:
             self.network.load_state_dict(state)
         except RuntimeError as error:
@@ -166,7 +166,7 @@ class Run:
                 f"{weights}: of another network than the recipe's, whose channels are {channels}"
             ) from error
         self.averaged.module.load_state_dict(self.network.state_dict())
-        self.started_from = f"{weights.parent.name}/{weights.name}"
+        self.started_from = f"{weights.resolve().parent.name}/{weights.name}"
 
     def save(self) -> None:
         """Both files are written beside their targets and renamed, so that a kill never leaves half of one."""
@@ -271,7 +271,7 @@ class Run:
         torch.manual_seed(self.recipe.seed + 1_000_003 * self.stage + self.step)
         targets = Targets(labels.long(), self._soft_targets(images, labels))
         self.network.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             levels = self._levels(normalised(images, self.recipe.intensity))
         loss = segmentation_loss(levels, targets, self.recipe.loss)
         loss.backward()
@@ -347,7 +347,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, help="TOML, or the JSON that a pack has of it")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels, or a pack")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; a run found there goes on")
-    parser.add_argument("--start-from", type=Path, help="averaged.pt of another run, for a run that begins")
+    parser.add_argument("--start-from", type=Path, help="averaged.pt of another run, or a bundle's folder")
     parser.add_argument("--teacher", type=Path, help="folder that training.teacher wrote, if the recipe wants one")
     parser.add_argument("--workers", type=int, help="processes that draw samples (default: 1; all cores beside a GPU)")
     parser.add_argument("--threads", type=int, help="of the network on a CPU (default: the recipe's)")

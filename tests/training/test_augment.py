@@ -48,6 +48,48 @@ def test_an_organ_without_fat_around_it_becomes_fat_all_the_same():
     assert not left.any()
 
 
+def stomach_in_fat():
+    """Fat with a stomach of 60 HU, voxels 2 to 8 of 11 on each axis; labels alike."""
+    image, labels = torch.full((11, 11, 11), -90.0), torch.zeros(11, 11, 11, dtype=torch.uint8)
+    image[2:9, 2:9, 2:9] = 60
+    labels[2:9, 2:9, 2:9] = 11
+    return image, labels
+
+
+def test_a_stomach_holds_fluid_below_and_gas_in_front():
+    """Wall of one voxel: the lumen is 3 to 7, its front 40 % (3, 4) gas; y runs from front to back."""
+    image, labels = stomach_in_fat()
+    got = augment.fill_lumen(image, labels, 11, wall=1, content=20.0, gas=0.4)
+    # in the middle of the lumen all of the new content; at its faces two thirds, one third a voxel further out
+    along_y = got[5, :, 5]
+    expected = [-90, -90, 60 + (-1000 - 60) / 3, 60 + (-1000 - 60) * 2 / 3, -1000, 20, 20, 20 + 40 / 3, 60 - 40 / 3]
+    grain = (image - augment._smoothed(image))[5, :9, 5]  # 0 but beside the organ's surface
+    share = torch.tensor([0, 0, 1 / 3, 2 / 3, 1, 1, 1, 2 / 3, 1 / 3])
+    torch.testing.assert_close(along_y[:9], torch.tensor(expected) + share * grain, atol=1e-3, rtol=0)
+    assert torch.equal(got[0], image[0])
+    assert image[5, 5, 5] == 60
+
+
+def test_the_noise_of_a_scan_stays_in_a_refilled_lumen():
+    image, labels = stomach_in_fat()
+    noisy = augment.add_noise(image, 10.0, 0)
+    got = augment.fill_lumen(noisy, labels, 11, wall=1, content=20.0, gas=0.0)
+    inside = got[4:7, 4:7, 4:7]
+    assert inside.mean().item() == pytest.approx(20, abs=3)
+    assert 7 < inside.std().item() < 13
+
+
+@pytest.mark.parametrize("wall", [4, 9])
+def test_an_organ_that_is_all_wall_stays(wall):
+    image, labels = stomach_in_fat()
+    assert torch.equal(augment.fill_lumen(image, labels, 11, wall=wall, content=20.0, gas=0.5), image)
+
+
+def test_an_absent_organ_has_no_lumen():
+    image, labels = stomach_in_fat()
+    assert torch.equal(augment.fill_lumen(image, labels, 12, wall=1, content=20.0, gas=0.5), image)
+
+
 def test_shift_organs_moves_an_organ_and_blurs_the_edge():
     image, labels = torch.zeros(3, 3, 8), torch.tensor([0, 0, 0, 0, 2, 2, 2, 2]).expand(3, 3, 8)
     shifts = torch.zeros(14)

@@ -42,7 +42,7 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     stages = [{"run": "run", "name": "coarse", "steps": 20}, {"run": "run", "name": "fine", "steps": 2}]
     assert bundle.training["stages"] == stages
     assert bundle.training["scans"] == ["a1", "a2", "b"]
-    assert (bundle.training["patients"], bundle.training["minutes"]) == (2, 2)
+    assert (bundle.training["patients"], bundle.training["minutes"]) == (["A", "B"], 2)
     assert bundle.training["without_slices_above_the_labels"] == []  # the last stage has shown them
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}

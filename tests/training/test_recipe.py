@@ -53,6 +53,8 @@ def test_the_fold_is_named_once():
         ("hold_out = true\nevaluate_every = 1000", "hold_out = false", "no later one can hold them out"),
         ("[augmentation]", "[augmentation]\nblur_probability = 30", "blur_probability must be from 0 to 1"),
         ("[augmentation]", "[augmentation]\nremovable_organs = [14]", "must name organs"),
+        ("[augmentation]", "[augmentation]\nhollow_organs = [14]", "must name organs"),
+        ("[augmentation]", "[augmentation]\nfill_hu = [250, -40]", "fill_hu must be two HU, the lower first"),
         ("[network]", "[sampling]\nphantom_share = 3\n[network]", "must be from 0 to 1, found 3"),
         ("[network]", "[sampling]\nslab_mm = [200, 60]\n[network]", "slab_mm must be two lengths"),
         ("[augmentation]", "[augmentation]\nnoise_hu = -4", "deviations must be zero or more"),

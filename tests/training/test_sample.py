@@ -240,6 +240,24 @@ def test_thick_slices_are_so_many_mm_whatever_the_sample_is():
         assert got.max() == expected
 
 
+def test_hollow_organs_are_refilled_as_the_recipe_says():
+    """A block of an organ: inside it HU between the two given, or gas; labels as they were."""
+    quiet = {name: 0.0 for name in dir(FINE.augmentation) if name.endswith("_probability")}
+    quiet["fill_probability"] = 1.0
+    choice = replace(FINE.augmentation, **quiet, hollow_organs=(11,), fill_hu=(200.0, 300.0))
+    image = torch.full((15, 15, 15), 40.0)
+    for organ, refilled in ((11, True), (12, False)):
+        labels = torch.full((15, 15, 15), organ, dtype=torch.uint8)
+        labels[0] = labels[-1] = labels[:, 0] = labels[:, -1] = labels[:, :, 0] = labels[:, :, -1] = 0
+        seen = set()
+        for seed in range(20):
+            got, left = sample.disturb(image, labels, choice, 2.0, FINE.intensity, np.random.default_rng(seed))
+            assert torch.equal(left, labels)
+            seen.add(round(float(got[7, 9, 7])))
+        assert all(200 <= value <= 300 or value == -1000 for value in seen) == refilled
+        assert (len(seen) > 10) == refilled
+
+
 def test_every_disturbance_at_once():
     always = {name: 1.0 for name in dir(FINE.augmentation) if name.endswith("_probability")}
     choice = replace(FINE.augmentation, **always)
