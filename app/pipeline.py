@@ -28,6 +28,7 @@ from app.restore import restore
 from app.segment import segment
 from app.system import WEIGHTS, System
 from app.types import Labels
+from app.windows import plan_windows
 from app.write import write
 
 MODELS_BYTES = 500 << 20  # both networks and what they hold for one window, measured
@@ -130,7 +131,7 @@ def _segment_box(
     with outcome.timed("crop"):
         voxels, grid = crop(scan.voxels, scan.grid, box)
         fine_grid = grid_at_spacing(grid, models.fine.spacing_mm)
-        _check_memory(scan, fine_grid, len(models.fine.labels), memory_limit)
+        _check_memory(scan, fine_grid, models.fine, memory_limit)
     with outcome.timed("resample"):
         volume = resample(voxels, grid, fine_grid)
     with outcome.timed("normalise"):
@@ -147,10 +148,16 @@ def _segment_box(
         return restore(scores, cleaned, box, scan.grid, threads=threads)
 
 
-def _check_memory(scan: Scan, fine: Grid, classes: int, limit: int | None) -> None:
-    """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres."""
+def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> None:
+    """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres.
+
+    A slice of a few voxels is filled up to a window, and its scores with it.
+    """
+    filled = fine.shape if bundle.window is None else plan_windows(fine.shape, bundle.window).filled(fine.shape)
     here = scan.voxels.nbytes + math.prod(scan.grid.shape) + MODELS_BYTES
-    needed = math.prod(fine.shape) * BYTES_PER_SCORE * (classes + 2) + here  # 2: the volume and its normalised copy
+    needed = (
+        math.prod(filled) * BYTES_PER_SCORE * (len(bundle.labels) + 2) + here
+    )  # 2: the volume and its normalised copy
     if limit is not None and needed > limit:
         extent = " x ".join(f"{length:.0f}" for length in fine.extent)
         raise CaseError(

@@ -5,6 +5,7 @@ cannot rule out (a negative margin) are refused by the dataclass itself with a V
 pydantic and jsonschema cost .06 to .10 s at the start of every case; this costs nothing measurable.
 """
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -58,6 +59,8 @@ def _value(kind: Any, value: object, file: Path, field: str) -> Any:
             return float(value)
         except OverflowError as error:
             raise SetupError(f"{file}: field {field} is too large for a number") from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SetupError(f"{file}: field {field} must be a finite number, found {value!r}")
     if isinstance(kind, type) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
     raise SetupError(f"{file}: field {field} must be {_name(kind)}, found {value!r}")

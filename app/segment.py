@@ -20,7 +20,7 @@ def segment(volume: Volume, bundle: Bundle, engine: Engine) -> Scores:
         raise ValueError(f"bundle {bundle.name} has no window; it is a {bundle.role}")
     z, y, x = volume.shape
     plan = plan_windows((z, y, x), bundle.window)
-    padded = _pad(volume, plan.shape, bundle.intensity)
+    padded = _pad(volume, plan.filled((z, y, x)), bundle.intensity)
     if len(plan.corners) == 1:
         # one window: its scores are taken as they come, no sum; a copy, since the engine keeps its own buffer
         return engine(padded)[:, :z, :y, :x].copy()
@@ -34,8 +34,8 @@ def segment(volume: Volume, bundle: Bundle, engine: Engine) -> Scores:
 
 
 def _pad(volume: Volume, shape: Shape, intensity: Intensity) -> Volume:
-    """Filled up at the end of each axis with air to at least `shape`; the same array where nothing is missing."""
-    missing = [(0, max(0, side - size)) for size, side in zip(volume.shape, shape, strict=True)]
+    """Filled up at the end of each axis with air to `shape`; the same array where nothing is missing."""
+    missing = [(0, side - size) for size, side in zip(volume.shape, shape, strict=True)]
     if not any(after for _, after in missing):
         return volume
     air = normalise(np.full(1, AIR, np.float32), intensity)[0]

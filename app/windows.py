@@ -15,6 +15,11 @@ class Plan:
     shape: Shape
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
+    def filled(self, shape: Shape) -> Shape:
+        """Sides of a volume of `shape` once it is filled up to at least a window."""
+        z, y, x = (max(sides) for sides in zip(shape, self.shape, strict=True))
+        return z, y, x
+
     @property
     def corners(self) -> list[Shape]:
         """First voxel of each window."""

@@ -1,7 +1,7 @@
 """Augment: what may be different about another patient, scanner or protocol, one plain function each.
 
 Images (z, y, x) float32 HU, labels (z, y, x) uint8 or int64 with sides that divide the image's; all parameters are
-given, none are drawn: `training.sample` draws them. Nothing is changed in place.
+given: `training.sample` draws them, and noise comes from a seed. Nothing is changed in place.
 
 By hand because the two libraries that have the usual ones are slower where it counts, on one thread, for a 64 x 80 x 96
 patch with its labels: geometry with smooth deformation takes 0.08 s here (one set of points for both), 0.34 s in
@@ -19,7 +19,7 @@ from training.volumes import AIR
 FAT = (-150.0, -50.0)  # HU
 OUTSIDE = -300.0  # HU; what is below, around a body, is taken for air
 GAS = -1000.0  # HU
-GRAIN = 60.0  # HU; what differs more from its surroundings is an edge and no noise
+GRAIN = 40.0  # HU from the mean of the 27 voxels around; what differs more is an edge
 SOFT_TISSUE = 40.0  # HU
 
 
@@ -58,20 +58,25 @@ def remove_organ(image: Tensor, labels: Tensor, organ: int) -> tuple[Tensor, Ten
 
 
 def fill_lumen(image: Tensor, labels: Tensor, organ: int, wall: int, content: float, gas: float) -> Tensor:
-    """What a stomach or a piece of bowel holds exchanged, its wall and the noise of the scan left as they are.
+    """What a stomach or a piece of bowel holds exchanged: a new image; the noise of the scan stays.
 
-    wall: voxels that are not lumen, from the organ's surface inwards. content: HU of fluid, food or contrast medium.
-    gas: the share of the lumen's depth, from the front (the patient lies on the back), that holds gas instead.
+    wall: voxels of the image, from the organ's surface inwards, that are no lumen (gas always is); the innermost of
+    them takes a third of the new content. content: HU of fluid, food or contrast medium. gas: the share of the lumen's
+    depth, from the front (the patient lies on the back), that holds gas instead. An organ that is absent or all wall:
+    `image` itself.
     """
-    outside = (labels != organ).float()
-    lumen = 1 - _dilated(_on_grid(outside, image), wall)
+    inside = _on_grid((labels == organ).float(), image)
+    lumen = 1 - _dilated(1 - inside, wall)
+    lumen = torch.maximum(lumen, inside * (image < OUTSIDE))  # gas is lumen, however near to the surface
     depths = lumen.amax((0, 2)).nonzero()
     if not len(depths):
         return image
     front, back = int(depths.min()), int(depths.max()) + 1
-    depth = torch.arange(image.shape[1])[:, None]
-    held = torch.where(depth < front + gas * (back - front), GAS, content)
-    grain = (image - _smoothed(image)).clamp(-GRAIN, GRAIN)
+    # without gas nothing is, nor is the voxel before the front, which the smoothing takes from
+    level = front + gas * (back - front) if gas > 0 else 0
+    held = torch.where(torch.arange(image.shape[1])[:, None] < level, GAS, content)
+    grain = image - _smoothed(image)
+    grain = torch.where(grain.abs() < GRAIN, grain, 0)
     soft = _smoothed(lumen)
     return image * (1 - soft) + (held + grain) * soft
 

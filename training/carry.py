@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, SLICES, read_past
+from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, SLICES, read_past, read_saved
 
 PART_BYTES = 15_000_000
 MANIFEST = "manifest.json"  # SHA-256 of what was split
@@ -25,7 +25,7 @@ TABLES = (METRICS, EVALUATIONS)
 def away(run: Path, folder: Path, *, optimiser: bool) -> None:
     """The run in files of at most `PART_BYTES`; `folder` must be new."""
     past = read_past(run)
-    weights = torch.load(run / AVERAGED, map_location="cpu", weights_only=True)
+    weights = read_saved(run / AVERAGED)
     buffer = io.BytesIO()
     torch.save({name: value.half() for name, value in weights.items()}, buffer)
     contents = {AVERAGED: buffer.getvalue()}

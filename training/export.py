@@ -31,7 +31,7 @@ from training.networks import build_network
 from training.pack import is_pack, open_pack
 from training.prepare import OnDemand
 from training.recipe import Recipe, as_table, changed_fields, load_recipe
-from training.run_files import AVERAGED, read_past
+from training.run_files import AVERAGED, read_past, read_saved
 from training.sample import Sampler
 
 ROUNDING_SHARE = 0.01  # of the largest score, that float16 weights may move one by
@@ -41,7 +41,7 @@ ROUNDING_SAMPLES = 4
 def trained_network(recipe: Recipe, run: Path) -> nn.Module:
     """The recipe's network with the run's averaged weights."""
     network = build_network(recipe.network, recipe.classes)
-    network.load_state_dict(torch.load(run / AVERAGED, map_location="cpu", weights_only=True))
+    network.load_state_dict(read_saved(run / AVERAGED))
     return network.eval()
 
 
@@ -108,17 +108,22 @@ def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
             f"{run}: stands in stage {recipe.stages[past['stage']].name}; export after its last one has begun"
         )
     history = past["history"]
-    withheld = {name: set.intersection(*({*e[name]} for e in history)) for name in ("without_above", "without_below")}
     return {
         "stages": [{"run": e["run"], "name": e["name"], "steps": e["steps"]} for e in history],
         "minutes": round(sum(e["seconds"] for e in history) / 60),
         "started_from": past["started_from"],
         "scans": sorted({name for e in history for name in e["scans"]}),
         "patients": sorted({patient for e in history for patient in e["patients"]}),
-        "without_slices_above_the_labels": sorted(withheld["without_above"]),
-        "without_slices_below_the_labels": sorted(withheld["without_below"]),
-        "reference_masks": recipe.data.reference_masks,
+        "without_slices_above_the_labels": never_shown("without_above", history),
+        "without_slices_below_the_labels": never_shown("without_below", history),
+        "reference_masks": "; ".join(dict.fromkeys(e["reference_masks"] for e in history)),
     }
+
+
+def never_shown(field: str, history: list[dict[str, Any]]) -> list[str]:
+    """The scans whose slices of `field` were left out by every stage that has shown the scan."""
+    shown = {name for entry in history for name in entry["scans"] if name not in entry[field]}
+    return sorted({name for entry in history for name in entry[field]} - shown)
 
 
 def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -51,6 +51,12 @@ class PlainUNet(nn.Module):
         supervised = features[-len(self.heads) :]
         return [head(feature) for head, feature in zip(self.heads, supervised, strict=True)][::-1]
 
+    @property
+    def ends(self) -> list[nn.Module]:
+        """The convolutions that see the volume, and those whose outputs are class scores."""
+        stem = self.down[0][0][0]  # type: ignore[index]
+        return [stem, *self.heads]
+
     def forward(self, volume: Tensor) -> Tensor:
         """Raw class scores (batch, class, z, y, x) of the finest level."""
         return self.levels(volume)[0]
@@ -109,6 +115,11 @@ class PartialConvolutionNet(nn.Module):
         fused = self.HEAD_CHANNELS * len(channels)
         self.fuse = nn.Conv3d(fused, self.HEAD_CHANNELS, 1, groups=self.HEAD_CHANNELS)
         self.score = nn.Conv3d(self.HEAD_CHANNELS, classes, 1)
+
+    @property
+    def ends(self) -> list[nn.Module]:
+        """The convolution that sees the volume, and the one whose outputs are class scores."""
+        return [self.shrink[0][0], self.score]  # type: ignore[index]
 
     def levels(self, volume: Tensor) -> list[Tensor]:
         """Class scores, one level."""

@@ -5,6 +5,7 @@ imported until a TOML file is read.
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
@@ -89,6 +90,8 @@ class Network:
             raise ValueError("a partial-convolution network has one supervised level")
         if not 1 <= self.supervised_levels <= len(self.channels) or self.stem_stride < 1:
             raise ValueError("supervised_levels must be from 1 to the number of channels, stem_stride above zero")
+        if min(self.channels) < 1:
+            raise ValueError(f"channels must be above zero, found {self.channels}")
 
     @property
     def multiple(self) -> int:
@@ -168,8 +171,8 @@ class Augmentation:
 
     Lists run over the classes, background first. mirror_pairs: labels that change places in a mirror image.
     zoom: of 1 - 1 / magnification of one organ, cut off at half either way (twice as large, two thirds as large);
-    zoom_mm: the range of the distance within which that fades, one standard deviation. fill_hu: the range of what
-    one of the hollow organs holds, its lower part more often. thick_slice_mm: the range of thicknesses.
+    zoom_mm: the range of the distance within which that fades, one standard deviation. wall_mm, fill_hu: the ranges
+    of a hollow organ's wall and of what it is made to hold, low HU more often. thick_slice_mm: that of thicknesses.
     """
 
     rotation_degrees: float
@@ -190,6 +193,7 @@ class Augmentation:
     removable_organs: tuple[int, ...]
     fill_probability: float
     hollow_organs: tuple[int, ...]
+    wall_mm: tuple[float, float]
     fill_hu: tuple[float, float]
     organ_shift_probability: float
     organ_shift_hu: tuple[float, ...]
@@ -212,6 +216,7 @@ class Augmentation:
             raise ValueError("deviations must be zero or more")
         _range("thick_slice_mm", self.thick_slice_mm)
         _range("zoom_mm", self.zoom_mm)
+        _range("wall_mm", self.wall_mm)
         if not self.fill_hu[0] <= self.fill_hu[1]:
             raise ValueError(f"fill_hu must be two HU, the lower first, found {self.fill_hu}")
         paired = {organ for pair in self.mirror_pairs for organ in pair}
@@ -295,6 +300,8 @@ class Recipe:
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ValueError(f"name must be that of a folder (letters, digits, _ - .), found {self.name!r}")
         _one_of("role", self.role, ("localiser", "fine"))
         if self.threads < 1 or self.seed < 0:
             raise ValueError(f"threads must be above zero and seed zero or more, found {self.threads} and {self.seed}")

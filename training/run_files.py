@@ -22,13 +22,26 @@ def read_past(run: Path) -> dict[str, Any]:
 
     recipe: as a table. stage, step: where it stands. seconds: it took. started_from: whose weights it began with.
     history: per stage, that of the run it started from first, `run`, `name`, `steps`, `seconds`, `scans`, `patients`,
-    and the scans whose slices beyond the labels were left out. FileNotFoundError without a run.
+    the scans whose slices beyond the labels were left out, and where the labels came from. FileNotFoundError without a
+    run, ValueError for a damaged one.
     """
     path = next((run / name for name in (CHECKPOINT, HISTORY) if (run / name).exists()), None)
     if path is None:
         raise FileNotFoundError(f"{run}: no run of training.train here, neither {CHECKPOINT} nor {HISTORY}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_saved(path)
+    if not isinstance(state, dict) or not {*PAST} <= {*state}:
+        raise ValueError(f"{path}: not what training.train wrote")
     return {name: state[name] for name in PAST}
+
+
+def read_saved(path: Path) -> Any:
+    """What torch saved into a file, on the CPU. ValueError for a file that is damaged or another's."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # other bytes than torch's make its unpickler raise almost anything
+        raise ValueError(f"{path}: not what training.train wrote, or damaged") from error
 
 
 def append_row(table: Path, header: list[str], row: list[Any]) -> None:

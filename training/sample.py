@@ -17,6 +17,7 @@ from training.volumes import AIR, Volume, Volumes, drawing_weights
 
 Vector = NDArray[np.float64]  # (z, y, x)
 PIECE_MM = 80  # of a stitched body, at the least
+GAS_SHARE, MOST_GAS = 0.5, 0.7  # of refilled organs those with gas, and of their depth the most it takes
 STRONGEST_ZOOM = 0.5  # twice as large, or two thirds as large for -0.5; from 1 on a zoom would fold space over
 
 
@@ -351,7 +352,8 @@ def disturb(
     if happens(choice.fill_probability):
         present = [organ for organ in choice.hollow_organs if (labels == organ).any()]
         if present:
-            image = _refilled(image, labels, present[rng.integers(len(present))], choice, rng)
+            organ = present[rng.integers(len(present))]
+            image = _refilled(image, labels, organ, choice, spacing_z, rng)
     if happens(choice.organ_shift_probability):
         shifts = rng.normal(0, 1, len(choice.organ_shift_hu)) * choice.organ_shift_hu
         image = augment.shift_organs(image, labels, torch.tensor(shifts, dtype=torch.float32))
@@ -378,11 +380,14 @@ def disturb(
     return image, labels
 
 
-def _refilled(image: Tensor, labels: Tensor, organ: int, choice: Augmentation, rng: np.random.Generator) -> Tensor:
+def _refilled(
+    image: Tensor, labels: Tensor, organ: int, choice: Augmentation, spacing_z: float, rng: np.random.Generator
+) -> Tensor:
+    wall = max(1, round(rng.uniform(*choice.wall_mm) / spacing_z))
     low, high = choice.fill_hu
     content = low + (high - low) * rng.random() ** 2  # water and food more often than contrast medium
-    gas = rng.uniform(0, 0.7) if rng.random() < 0.5 else 0.0
-    return augment.fill_lumen(image, labels, organ, int(rng.integers(1, 4)), float(content), float(gas))
+    gas = rng.uniform(0, MOST_GAS) if rng.random() < GAS_SHARE else 0.0
+    return augment.fill_lumen(image, labels, organ, wall, float(content), float(gas))
 
 
 def _cut_one_side(

@@ -1,49 +1,104 @@
 """Start: the weights that a run begins with, another run's or a bundle's, and what these have seen."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.run_files import read_past
+from training.recipe import Intensity
+from training.run_files import AVERAGED, read_past, read_saved
 
-Weights = tuple[dict[str, Tensor], list[dict[str, Any]]]  # by name; the history, see `training.run_files`
+BUNDLE = "bundle.json"  # as `app.bundle` has it
 
 
-def read_weights(path: Path, role: str) -> Weights:
-    """Of `averaged.pt` in a run's folder, or of a bundle, which is a folder and must have this role.
+@dataclass(frozen=True, slots=True)
+class Start:
+    """name: folder and file. weights: by name, float32. history: see `training.run_files`. intensity: of the input."""
 
-    ValueError or app's SetupError where the bundle cannot be started from.
+    name: str
+    weights: dict[str, Tensor]
+    history: list[dict[str, Any]]
+    intensity: Intensity
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    run: str
+    name: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What `training.export` writes into a bundle."""
+
+    recipe: str
+    stages: tuple[_Stage, ...]
+    minutes: float
+    started_from: str
+    scans: tuple[str, ...]
+    patients: tuple[str, ...]
+    without_slices_above_the_labels: tuple[str, ...]
+    without_slices_below_the_labels: tuple[str, ...]
+    reference_masks: str
+
+    def __post_init__(self) -> None:
+        if not self.stages or self.minutes < 0:
+            raise ValueError("needs a stage at least, and minutes of zero or more")
+
+
+def read_start(path: Path, role: str) -> Start:
+    """Of `averaged.pt` in a run's folder, or of the folder of a bundle of this role, whose weights are float16.
+
+    ValueError, FileNotFoundError or app's SetupError name the file that is missing, damaged or something else.
     """
+    path = path.resolve()
+    name = f"{path.parent.name}/{path.name}"
+    if path.is_dir() and (path / AVERAGED).exists() and not (path / BUNDLE).exists():
+        raise ValueError(f"{path}: is a run; name {path / AVERAGED}")
     if path.is_dir():
-        return _of_bundle(path, role)
-    return torch.load(path, map_location="cpu", weights_only=True), read_past(path.parent)["history"]
+        return _of_bundle(path, role, name)
+    if (path.parent / BUNDLE).exists():
+        raise ValueError(f"{path}: belongs to a bundle; name its folder, {path.parent}")
+    past = read_past(path.parent)
+    intensity = Intensity(**past["recipe"]["intensity"])
+    return Start(name, _checked(read_saved(path), path), past["history"], intensity)
 
 
-def _of_bundle(folder: Path, role: str) -> Weights:
+def _of_bundle(folder: Path, role: str, name: str) -> Start:
     """A bundle says what it has seen in all, not in which of its stages: each is said to have seen everything."""
-    from app.bundle import TORCHSCRIPT, load_bundle  # needs what app needs
+    from app.bundle import TORCHSCRIPT, load_bundle  # here, because beside a pack there may be torch and numpy alone
+    from app.schema import parse
 
     bundle = load_bundle(folder, role)
     if TORCHSCRIPT not in bundle.files:
-        raise ValueError(
-            f"{folder}: has no TorchScript, which holds the weights by name; start from a run's averaged.pt"
-        )
-    past = bundle.training
-    try:
-        shown = {
-            "scans": [*past["scans"]],
-            "patients": [*past["patients"]],
-            "without_above": past["without_slices_above_the_labels"],
-            "without_below": past["without_slices_below_the_labels"],
-        }
-        seconds = 60.0 * past["minutes"] / len(past["stages"])
-        history = [{**stage, "seconds": seconds, **shown} for stage in past["stages"]]
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(
-            f"{folder}: field training does not say what it was trained on, as training.export does"
-        ) from error
+        raise ValueError(f"{folder}: has no TorchScript, whose weights have names; start from a run's {AVERAGED}")
+    past = parse(_Training, bundle.training, folder / BUNDLE, "training")
+    shown = {
+        "scans": [*past.scans],
+        "patients": [*past.patients],
+        "without_above": [*past.without_slices_above_the_labels],
+        "without_below": [*past.without_slices_below_the_labels],
+        "reference_masks": past.reference_masks,
+    }
+    seconds = 60 * past.minutes / len(past.stages)
+    history = [{"run": s.run, "name": s.name, "steps": s.steps, "seconds": seconds, **shown} for s in past.stages]
     (file,) = bundle.engine_files(TORCHSCRIPT)
-    state = torch.jit.load(str(file), map_location="cpu").state_dict()
-    return {name: value.float() for name, value in state.items()}, history
+    try:
+        state = torch.jit.load(str(file), map_location="cpu").state_dict()
+    except RuntimeError as error:
+        raise ValueError(f"{file}: cannot be loaded as TorchScript; export the bundle again") from error
+    known = bundle.intensity
+    intensity = Intensity(known.low, known.high, known.mean, known.deviation)
+    return Start(name, _checked(state, file), history, intensity)
+
+
+def _checked(state: Any, path: Path) -> dict[str, Tensor]:
+    """Weights by name in float32. ValueError for anything else, and for numbers that are not finite."""
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: holds no weights by name; name a run's {AVERAGED} or a bundle's folder")
+    if not all(value.is_floating_point() and bool(value.isfinite().all()) for value in state.values()):
+        raise ValueError(f"{path}: some of its weights are not finite numbers; start from others")
+    return {name: value.float() for name, value in state.items()}

@@ -41,14 +41,16 @@ from training.run_files import (
     append_row,
     forget_rows_after,
     has_row,
+    read_past,
+    read_saved,
 )
 from training.sample import Sampler
-from training.start import read_weights
+from training.start import read_start
 from training.teacher import Teacher
 from training.volumes import DataError, Volumes
 
 LOG_EVERY = 20
-MOST_SKIPPED = 15  # of so many steps
+MOST_SKIPPED = 15  # of LOG_EVERY steps; as many left out end the run
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's mallopt(3)
 PREFETCHED = 4
 
@@ -105,7 +107,7 @@ class Run:
         self.recipe, self.out, self.device, self.teacher = recipe, out, device, teacher
         self.network = build_network(recipe.network, recipe.classes).to(device)
         self.averaged = AveragedModel(self.network, avg_fn=self._average)
-        self.optimisers = build_optimisers(self.network, recipe.classes, recipe.optimiser)
+        self.optimisers = build_optimisers(self.network, self.network.ends, recipe.optimiser)
         self._levels = torch.compile(self.network.levels) if compiled else self.network.levels
         self.stage = self.step = 0
         self.seconds = 0.0
@@ -123,8 +125,8 @@ class Run:
     def resume(self) -> None:
         """Goes on from the checkpoint, if there is one. A run that has ended goes on when its recipe gets a stage.
 
-        ValueError where the recipe is another one, and where there are weights that came without a checkpoint: going on
-        would write over them.
+        Without one the run begins, and the tables of an earlier beginning are removed. ValueError where the recipe is
+        another one, and where there are weights that came without a checkpoint: going on would write over them.
         """
         path = self.out / CHECKPOINT
         if not path.exists():
@@ -133,7 +135,7 @@ class Run:
             for name in (METRICS, EVALUATIONS):
                 (self.out / name).unlink(missing_ok=True)
             return
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        state: dict[str, Any] = read_saved(path)
         changed = changed_fields(state["recipe"], as_table(self.recipe))
         if changed:
             raise ValueError(f"{self.out} was begun with another recipe ({', '.join(changed)}); begin a run of its own")
@@ -149,24 +151,30 @@ class Run:
     def start_from(self, weights: Path) -> None:
         """Begins with another run's averaged weights or a bundle's, of a network of the same channels.
 
-        ValueError if the network is another (its strides may differ), or if it has seen patients whom this run holds
-        out. Nothing happens to a run that has begun.
+        A run that has begun with them goes on. ValueError, FileNotFoundError or app's SetupError if it began with
+        others, if there are none, if they are of another network (its strides may differ) or another scale of HU, or
+        if they have seen patients whom this run holds out.
         """
+        start = read_start(weights, self.recipe.role)
         if (self.out / CHECKPOINT).exists():
+            began = read_past(self.out)["started_from"]
+            if began != start.name:
+                raise ValueError(f"{self.out} began with {began or 'no weights'}, not {start.name}; begin another run")
             return
-        state, self.history = read_weights(weights, self.recipe.role)
-        seen = {patient for entry in self.history for patient in entry["patients"]} & {*self.recipe.data.fold_patients}
+        seen = {patient for entry in start.history for patient in entry["patients"]} & {*self.recipe.data.fold_patients}
         if seen and any(stage.hold_out for stage in self.recipe.stages):
             raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
+        if start.intensity != self.recipe.intensity:
+            raise ValueError(f"{weights}: trained on {start.intensity}, the recipe has {self.recipe.intensity}")
         try:
-            self.network.load_state_dict(state)
+            self.network.load_state_dict(start.weights)
         except RuntimeError as error:
-            channels = self.recipe.network.channels
             raise ValueError(
-                f"{weights}: of another network than the recipe's, whose channels are {channels}"
+                f"{weights}: of another network than the recipe's {self.recipe.network}: "
+                f"{' '.join(str(error).split()[:60])}"
             ) from error
         self.averaged.module.load_state_dict(self.network.state_dict())
-        self.started_from = f"{weights.resolve().parent.name}/{weights.name}"
+        self.history, self.started_from = start.history, start.name
 
     def save(self) -> None:
         """Both files are written beside their targets and renamed, so that a kill never leaves half of one."""
@@ -189,7 +197,7 @@ class Run:
         lock = os.open(self.out / "lock", os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ValueError(f"{self.out}: another process trains this run") from error
 
     def train(self, load: LoadVolumes, workers: int) -> None:
@@ -258,7 +266,8 @@ class Run:
             self.network.load_state_dict(self.averaged.module.state_dict())
             self.averaged.n_averaged.zero_()
         began = {"run": self.out.name, "name": stage.name, "steps": 0, "seconds": 0.0}
-        self.history.append({**began, **shown, **self.recipe.data.without})
+        masks = {"reference_masks": self.recipe.data.reference_masks}
+        self.history.append({**began, **shown, **self.recipe.data.without, **masks})
 
     def _is_evaluated(self, stage: Stage) -> bool:
         return self.step == stage.steps or (stage.evaluate_every is not None and self.step % stage.evaluate_every == 0)
@@ -280,7 +289,8 @@ class Run:
             self.skipped += 1
             if self.skipped == MOST_SKIPPED:
                 raise ArithmeticError(
-                    f"{MOST_SKIPPED} gradients in a row or nearly so are not finite; see the recipe's rates"
+                    f"{self.out}: {MOST_SKIPPED} of at most {LOG_EVERY} gradients were not finite; lower the learning "
+                    "rate of the stage and begin another run from weights that are"
                 )
             print(f"step {self.step}: the gradient is not finite, step left out", flush=True)
             return
@@ -356,9 +366,7 @@ def main() -> None:
     _keep_memory()
     try:
         run, load = _set_up(arguments)
-    except Exception as error:
-        if not isinstance(error, (OSError, ValueError, *_refusals())):
-            raise
+    except _refusals(OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
     workers = arguments.workers
     if workers is None:
@@ -368,11 +376,8 @@ def main() -> None:
     try:
         run.train(load, workers)
         print(f"{run.out}: done; training.export makes a bundle of it")
-    except ArithmeticError as error:
-        parser.exit(2, f"{error}\n")
-    except Exception as error:  # a scan that cannot be read, data that do not fit the recipe
-        if not isinstance(error, (DataError, *_refusals())):
-            raise
+    # a loss without end, a scan that cannot be read, data that do not fit the recipe, a full disk
+    except _refusals(ArithmeticError, DataError, OSError) as error:
         parser.exit(2, f"{error}\n")
 
 
@@ -409,10 +414,10 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     return run, load
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """What `app` raises for a user's mistake, if it is in use: where a pack is trained on it is not even imported."""
+def _refusals(*kinds: type[Exception]) -> tuple[type[Exception], ...]:
+    """These and what `app` raises for a user's mistake, if it is in use: beside a pack it is not even imported."""
     errors = sys.modules.get("app.errors")
-    return () if errors is None else (errors.VisceraError,)
+    return kinds if errors is None else (*kinds, errors.VisceraError)
 
 
 if __name__ == "__main__":

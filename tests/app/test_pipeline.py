@@ -98,6 +98,16 @@ def test_organ_volumes():
     assert sum(volumes.values()) == 2.5
 
 
+def test_a_wide_slice_is_refused_for_the_window_that_it_is_filled_up_to(tmp_path):
+    """1 x 3500 x 3500 voxels of 3 mm are 0.7 GB with their scores; 16 slices, the window's least, 11.7."""
+    source = save_nifti(tmp_path / "a.nii.gz", np.full((70, 70, 1), 50, np.int16), lps_affine((150.0, 150.0, 4.0)))
+    with pytest.raises(CaseError, match=r"4 x 10500 x 10500 mm .* need 15\.\d GB, more than the 8 GB"):
+        run_case(
+            source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(localiser=nothing), Outcome(),
+            threads=1, memory_limit=8 << 30,
+        )  # fmt: skip
+
+
 def test_a_field_of_view_beyond_the_memory_limit_is_refused(tmp_path):
     source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), lps_affine((900.0, 900.0, 900.0)))
     with pytest.raises(CaseError, match=r"27000 x 45000 x 54000 mm .* more than the 8 GB"):

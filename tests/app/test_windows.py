@@ -46,6 +46,7 @@ def test_smallest_side_holds_and_axes_are_apart():
     assert plan.shape == (32, 48, 48)
     assert plan.starts == ((0,), (0,), (0, 41, 82))
     assert plan.corners == [(0, 0, 0), (0, 0, 41), (0, 0, 82)]
+    assert plan.filled((10, 40, 130)) == (32, 48, 130)
 
 
 @pytest.mark.parametrize(

@@ -28,5 +28,7 @@ def test_an_older_torch_that_cannot_tell_stays_in_float32(monkeypatch):
     assert not has_bfloat16(CPU)
 
 
-def test_a_gpu_has_it():
-    assert has_bfloat16(torch.device("cuda"))
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_is_asked_for_more_than_emulation(monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or native)
+    assert has_bfloat16(torch.device("cuda")) == native

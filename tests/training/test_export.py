@@ -27,7 +27,8 @@ def exported(tmp_path, monkeypatch, run, text=TINY):
 def stopped_run(tmp_path, stage, step, text=TINY):
     run = Run(load_recipe(write_recipe(tmp_path, text)), tmp_path / "run", torch.device("cpu"))
     run.stage, run.step = stage, step
-    common = {"run": "run", "seconds": 60.0, "without_above": ["a1"], "without_below": []}
+    masks = {"reference_masks": "phantoms"}
+    common = {"run": "run", "seconds": 60.0, "without_above": ["a1"], "without_below": [], **masks}
     run.history = [
         {**common, "name": "coarse", "steps": 20, "scans": ["a1", "a2"], "patients": ["A"]},
         {**common, "name": "fine", "steps": 2, "scans": ["a1", "a2", "b"], "patients": ["A", "B"], "without_above": []},
@@ -83,6 +84,15 @@ def test_a_localiser(tmp_path, monkeypatch):
     bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 6, text), text), "localiser")
     assert bundle.shape == (16, 16, 24)
     assert set(bundle.files) == {"openvino-float32", "openvino-int8"}
+
+
+def test_slices_are_never_shown_if_no_stage_that_had_the_scan_has_shown_them():
+    history = [
+        {"scans": ["a", "b"], "without": ["a", "b"]},
+        {"scans": ["b"], "without": []},  # has not seen a at all
+        {"scans": ["c"], "without": ["c"]},
+    ]
+    assert export.never_shown("without", history) == ["a", "c"]
 
 
 def test_weights_are_stored_as_float16_only_where_scores_stay():

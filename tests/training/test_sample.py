@@ -240,22 +240,34 @@ def test_thick_slices_are_so_many_mm_whatever_the_sample_is():
         assert got.max() == expected
 
 
-def test_hollow_organs_are_refilled_as_the_recipe_says():
-    """A block of an organ: inside it HU between the two given, or gas; labels as they were."""
+def refilled(organ, seed):
+    """Down the middle of a block of an organ, y from front to back; stomachs are refilled with 200 to 300 HU."""
     quiet = {name: 0.0 for name in dir(FINE.augmentation) if name.endswith("_probability")}
     quiet["fill_probability"] = 1.0
-    choice = replace(FINE.augmentation, **quiet, hollow_organs=(11,), fill_hu=(200.0, 300.0))
+    choice = replace(FINE.augmentation, **quiet, hollow_organs=(11,), wall_mm=(2.0, 4.0), fill_hu=(200.0, 300.0))
     image = torch.full((15, 15, 15), 40.0)
-    for organ, refilled in ((11, True), (12, False)):
-        labels = torch.full((15, 15, 15), organ, dtype=torch.uint8)
-        labels[0] = labels[-1] = labels[:, 0] = labels[:, -1] = labels[:, :, 0] = labels[:, :, -1] = 0
-        seen = set()
-        for seed in range(20):
-            got, left = sample.disturb(image, labels, choice, 2.0, FINE.intensity, np.random.default_rng(seed))
-            assert torch.equal(left, labels)
-            seen.add(round(float(got[7, 9, 7])))
-        assert all(200 <= value <= 300 or value == -1000 for value in seen) == refilled
-        assert (len(seen) > 10) == refilled
+    labels = torch.zeros(15, 15, 15, dtype=torch.uint8)
+    labels[1:14, 1:14, 1:14] = organ
+    got, left = sample.disturb(image, labels, choice, 2.0, FINE.intensity, np.random.default_rng(seed))
+    assert torch.equal(left, labels)
+    return got[7, :, 7]
+
+
+def test_hollow_organs_are_refilled_as_the_recipe_says():
+    lines = torch.stack([refilled(11, seed) for seed in range(100)])
+    with_gas = (lines == -1000).any(1)
+    assert 30 < with_gas.sum() < 70
+    content = lines[:, 10]  # three quarters of the depth: beyond the most gas
+    assert content.min() >= 200
+    assert content.max() <= 300
+    assert content.median() < 240  # the lower part more often: a quarter of the range, where half would be even
+    assert (lines[:, [0, 14]] == 40).all()
+    walls = (lines[~with_gas][:, :7] < content[~with_gas, None]).sum(1)  # voxels from the edge to the new content
+    assert set(walls.tolist()) == {3, 4}  # air, one or two of wall, and the lumen's first, a mix
+
+
+def test_other_organs_are_not_refilled():
+    assert torch.equal(refilled(12, 0), torch.full((15,), 40.0))
 
 
 def test_every_disturbance_at_once():
