@@ -23,9 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.bundle import AXES, FILE_NAME, load_bundle
+from app.bundle import AXES, FILE_NAME, Bundle, load_bundle
+from app.engine import load_engine
 from app.errors import VisceraError
 from app.labels import CLASSES
+from app.resources import thread_count
 from training.evaluate import normalised
 from training.networks import build_network
 from training.pack import is_pack, open_pack
@@ -36,6 +38,7 @@ from training.sample import Sampler
 
 ROUNDING_SHARE = 0.01  # of the largest score, that float16 weights may move one by
 ROUNDING_SAMPLES = 4
+AGREEMENT_SAMPLES = 8
 
 
 def trained_network(recipe: Recipe, run: Path) -> nn.Module:
@@ -126,6 +129,18 @@ def never_shown(field: str, history: list[dict[str, Any]]) -> list[str]:
     return sorted({name for entry in history for name in entry[field]} - shown)
 
 
+def agreement(bundle: Bundle, samples: list[NDArray[np.float32]]) -> float:
+    """Share of the voxels that INT8 or float32 calls an organ which both call the same; 1 where neither sees any."""
+    kinds = ("openvino-float32", "openvino-int8")
+    engines = [load_engine(bundle, kind, "f32", thread_count(), pinned=False) for kind in kinds]
+    same = seen = 0
+    for sample in samples[:AGREEMENT_SAMPLES]:
+        ours, theirs = (engine(sample[0, 0]).argmax(0) for engine in engines)
+        organs = (ours > 0) | (theirs > 0)
+        same, seen = same + int((ours == theirs)[organs].sum()), seen + int(organs.sum())
+    return same / seen if seen else 1.0
+
+
 def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of `bundle.json`, as `app.bundle` reads it."""
     engines = {
@@ -199,6 +214,7 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     bundle = load_bundle(folder, recipe.role)
     for engine in bundle.files:
         bundle.engine_files(engine)
+    print(f"INT8 and float32 agree on {agreement(bundle, samples):.1%} of the organ voxels of training samples")
 
 
 if __name__ == "__main__":

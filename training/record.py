@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from app.bundle import FILE_NAME
+from app.errors import SetupError
 from app.labels import ORGANS
+from app.system import load_system
 
 
 def accuracy(scores: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +58,13 @@ def _by_organ(dice: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(statistics.mean(values), 4) for name, values in found.items() if values}
 
 
+def _check_system(system: str, bundle: str) -> None:
+    """ValueError where the scores are of a system that runs another bundle."""
+    used = Path(load_system(system).segment.bundle).name
+    if used != bundle:
+        raise ValueError(f"of system {system}, which runs {used} and not {bundle}; validate with --system of its own")
+
+
 def main() -> None:
     """Parses the arguments, rewrites `bundle.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,8 +78,9 @@ def main() -> None:
         if card["role"] == "localiser":
             card["accuracy"] = localiser_accuracy(scores[arguments.engine], arguments.engine)
         else:
+            _check_system(scores["system"], card["name"])
             card["accuracy"] = accuracy(scores)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SetupError) as error:
         parser.exit(2, f"{arguments.scores}: {error}\n")
     except KeyError as error:
         parser.exit(2, f"{arguments.scores}: no {error} in it; it is not of a {card['role']}\n")

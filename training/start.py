@@ -54,6 +54,8 @@ def read_start(path: Path, role: str) -> Start:
 
     ValueError, FileNotFoundError or app's SetupError name the file that is missing, damaged or something else.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: not there; name a bundle's folder or a run's {AVERAGED}")
     path = path.resolve()
     name = f"{path.parent.name}/{path.name}"
     if path.is_dir() and (path / AVERAGED).exists() and not (path / BUNDLE).exists():

@@ -218,7 +218,7 @@ class Run:
         self._begin(stage, volumes, fold)
         if (
             fold is not None
-            and self.step
+            and (self.step or self.started_from)  # what begins with weights is measured before
             and self._is_evaluated(stage)
             and not has_row(self.out / EVALUATIONS, self._reached)
         ):
@@ -411,6 +411,8 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     if arguments.start_from:
         run.start_from(arguments.start_from)
     run.resume()
+    seen = {name for entry in run.history for name in entry["scans"]}
+    print(f"begins with {run.started_from or 'random weights'}, {len(seen)} scans seen so far", flush=True)
     return run, load
 
 

@@ -37,7 +37,7 @@ def stopped_run(tmp_path, stage, step, text=TINY):
     return run.out
 
 
-def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path, monkeypatch):
+def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path, monkeypatch, capsys):
     write_data(tmp_path / "data")
     bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2)), "fine")
     stages = [{"run": "run", "name": "coarse", "steps": 20}, {"run": "run", "name": "fine", "steps": 2}]
@@ -46,6 +46,8 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     assert (bundle.training["patients"], bundle.training["minutes"]) == (["A", "B"], 2)
     assert bundle.training["without_slices_above_the_labels"] == []  # the last stage has shown them
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
+    printed = capsys.readouterr().out
+    assert float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 90
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)

@@ -53,9 +53,20 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "no 'openvino-int8' in it; it is not of a localiser" in capsys.readouterr().err
 
 
+def test_scores_of_a_system_that_runs_another_bundle_are_refused(tmp_path, monkeypatch, capsys):
+    before = json.dumps({"role": "fine", "name": "team", "accuracy": {}})
+    (tmp_path / "bundle.json").write_text(before)
+    (tmp_path / "scores.json").write_text(json.dumps({"system": "viscera", "submissions": [{}]}))
+    monkeypatch.setattr(sys, "argv", ["record", str(tmp_path), str(tmp_path / "scores.json")])
+    with pytest.raises(SystemExit):
+        record.main()
+    assert "of system viscera, which runs fine and not team" in capsys.readouterr().err
+    assert (tmp_path / "bundle.json").read_text() == before
+
+
 def test_scores_of_two_predictions_are_refused(tmp_path, monkeypatch, capsys):
-    (tmp_path / "bundle.json").write_text(json.dumps({"role": "fine", "accuracy": {}}))
-    (tmp_path / "scores.json").write_text(json.dumps({"system": "x", "submissions": [{}, {}]}))
+    (tmp_path / "bundle.json").write_text(json.dumps({"role": "fine", "name": "fine", "accuracy": {}}))
+    (tmp_path / "scores.json").write_text(json.dumps({"system": "viscera", "submissions": [{}, {}]}))
     monkeypatch.setattr(sys, "argv", ["record", str(tmp_path), str(tmp_path / "scores.json")])
     with pytest.raises(SystemExit):
         record.main()

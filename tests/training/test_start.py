@@ -135,6 +135,9 @@ def test_what_is_neither_a_bundle_nor_a_runs_weights_is_named(trained, tmp_path)
         read_start(trained / "run", "fine")
     with pytest.raises(ValueError, match=r"model\.pt: belongs to a bundle; name its folder"):
         read_start(trained / "weights" / "tiny" / "model.pt", "fine")
+    with pytest.raises(FileNotFoundError, match=r"averaged\.pt: not there; name a bundle's folder"):
+        read_start(tmp_path / "averaged.pt", "fine")
+    (tmp_path / "averaged.pt").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="no run of training"):
         read_start(tmp_path / "averaged.pt", "fine")
 
