@@ -95,7 +95,7 @@ def test_steps_that_are_not_said(tmp_path):
 
 
 def test_the_patch_of_training():
-    assert training_window(load_bundle(WEIGHTS / "fine", "fine")) == [64, 96, 96]
+    assert training_window(load_bundle(WEIGHTS / "fine", "fine")) == [80, 112, 144]
 
 
 def test_a_bundle_without_a_recipe_needs_a_window():
