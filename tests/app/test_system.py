@@ -28,7 +28,9 @@ def test_a_system_that_extends_another_changes_only_what_it_says():
         pytest.param(WHOLE.replace("margin_mm", "margin"), r"unknown field locate\.margin;", id="unknown field"),
         pytest.param(WHOLE.replace("[clean]\nmin_share", "[clean]\n#"), r"clean\.min_share is missing", id="missing"),
         pytest.param(WHOLE.replace("margin_mm = 20", "margin_mm = -1"), "locate: margin_mm must be", id="impossible"),
-        pytest.param(WHOLE.replace("margin_mm = 20", "margin_mm = nan"), r"locate\.margin_mm must be a finite number", id="NaN"),
+        pytest.param(
+            WHOLE.replace("margin_mm = 20", "margin_mm = nan"), r"margin_mm must be a finite number", id="NaN"
+        ),
         pytest.param(WHOLE.replace("min_share = 0.2", "min_share = 2"), "clean: min_share must be", id="share of 2"),
         pytest.param(WHOLE.replace('precision = "f32"', 'precision = "f16"', 1), "precision must be one of", id="f16"),
         pytest.param(WHOLE.replace("[segment]", "[segment]\nname = 3"), "unknown field segment.name", id="inside"),
