@@ -155,9 +155,8 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> 
     """
     filled = fine.shape if bundle.window is None else plan_windows(fine.shape, bundle.window).filled(fine.shape)
     here = scan.voxels.nbytes + math.prod(scan.grid.shape) + MODELS_BYTES
-    needed = (
-        math.prod(filled) * BYTES_PER_SCORE * (len(bundle.labels) + 2) + here
-    )  # 2: the volume and its normalised copy
+    arrays = len(bundle.labels) + 2  # scores, the volume and its normalised copy
+    needed = math.prod(filled) * BYTES_PER_SCORE * arrays + here
     if limit is not None and needed > limit:
         extent = " x ".join(f"{length:.0f}" for length in fine.extent)
         raise CaseError(

@@ -1,6 +1,6 @@
 """Start: the weights that a run begins with, another run's or a bundle's, and what these have seen."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ BUNDLE = "bundle.json"  # as `app.bundle` has it
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """name: folder and file. weights: by name, float32. history: see `training.run_files`. intensity: of the input."""
+    """name: as `start_name`. weights: by name, float32. history: see `training.run_files`. intensity: of the input."""
 
     name: str
     weights: dict[str, Tensor]
@@ -49,6 +49,12 @@ class _Training:
             raise ValueError("needs a stage at least, and minutes of zero or more")
 
 
+def start_name(path: Path) -> str:
+    """What a run remembers of the weights that it began with: folder and file."""
+    path = path.resolve()
+    return f"{path.parent.name}/{path.name}"
+
+
 def read_start(path: Path, role: str) -> Start:
     """Of `averaged.pt` in a run's folder, or of the folder of a bundle of this role, whose weights are float16.
 
@@ -57,19 +63,18 @@ def read_start(path: Path, role: str) -> Start:
     if not path.exists():
         raise FileNotFoundError(f"{path}: not there; name a bundle's folder or a run's {AVERAGED}")
     path = path.resolve()
-    name = f"{path.parent.name}/{path.name}"
     if path.is_dir() and (path / AVERAGED).exists() and not (path / BUNDLE).exists():
         raise ValueError(f"{path}: is a run; name {path / AVERAGED}")
     if path.is_dir():
-        return _of_bundle(path, role, name)
+        return _of_bundle(path, role)
     if (path.parent / BUNDLE).exists():
         raise ValueError(f"{path}: belongs to a bundle; name its folder, {path.parent}")
     past = read_past(path.parent)
     intensity = Intensity(**past["recipe"]["intensity"])
-    return Start(name, _checked(read_saved(path), path), past["history"], intensity)
+    return Start(start_name(path), _checked(read_saved(path), path), past["history"], intensity)
 
 
-def _of_bundle(folder: Path, role: str, name: str) -> Start:
+def _of_bundle(folder: Path, role: str) -> Start:
     """A bundle says what it has seen in all, not in which of its stages: each is said to have seen everything."""
     from app.bundle import TORCHSCRIPT, load_bundle  # here, because beside a pack there may be torch and numpy alone
     from app.schema import parse
@@ -92,9 +97,7 @@ def _of_bundle(folder: Path, role: str, name: str) -> Start:
         state = torch.jit.load(str(file), map_location="cpu").state_dict()
     except RuntimeError as error:
         raise ValueError(f"{file}: cannot be loaded as TorchScript; export the bundle again") from error
-    known = bundle.intensity
-    intensity = Intensity(known.low, known.high, known.mean, known.deviation)
-    return Start(name, _checked(state, file), history, intensity)
+    return Start(start_name(folder), _checked(state, file), history, Intensity(**asdict(bundle.intensity)))
 
 
 def _checked(state: Any, path: Path) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ from training.run_files import (
     read_saved,
 )
 from training.sample import Sampler
-from training.start import read_start
+from training.start import read_start, start_name
 from training.teacher import Teacher
 from training.volumes import DataError, Volumes
 
@@ -155,12 +155,12 @@ class Run:
         others, if there are none, if they are of another network (its strides may differ) or another scale of HU, or
         if they have seen patients whom this run holds out.
         """
-        start = read_start(weights, self.recipe.role)
         if (self.out / CHECKPOINT).exists():
-            began = read_past(self.out)["started_from"]
-            if began != start.name:
-                raise ValueError(f"{self.out} began with {began or 'no weights'}, not {start.name}; begin another run")
+            began, name = read_past(self.out)["started_from"], start_name(weights)
+            if began != name:
+                raise ValueError(f"{self.out} began with {began or 'no weights'}, not {name}; begin another run")
             return
+        start = read_start(weights, self.recipe.role)
         seen = {patient for entry in start.history for patient in entry["patients"]} & {*self.recipe.data.fold_patients}
         if seen and any(stage.hold_out for stage in self.recipe.stages):
             raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
@@ -216,9 +216,10 @@ class Run:
         fold = load(self.recipe, stage, True) if stage.hold_out else None
         volumes = load(self.recipe, stage, False)
         self._begin(stage, volumes, fold)
+        begins_with_weights = bool(self.started_from) and self._reached == (0, 0)
         if (
             fold is not None
-            and (self.step or self.started_from)  # what begins with weights is measured before
+            and (self.step or begins_with_weights)
             and self._is_evaluated(stage)
             and not has_row(self.out / EVALUATIONS, self._reached)
         ):

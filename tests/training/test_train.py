@@ -175,6 +175,15 @@ def test_a_run_can_start_from_anothers_weights_and_has_its_past(recipe, tmp_path
         Run(wider, tmp_path / "wider", CPU).start_from(second.out / "averaged.pt")
 
 
+def test_a_run_that_begins_with_weights_is_measured_before_its_first_step(recipe, data, tmp_path):
+    first = Run(recipe, tmp_path / "first", CPU)
+    first.save()
+    second = Run(recipe, tmp_path / "second", CPU)
+    second.start_from(first.out / "averaged.pt")
+    second.train(volumes_of(data), workers=0)
+    assert column(second.out / "evaluations.csv", "step") == ["0", "10", "20"]
+
+
 def test_what_a_run_was_trained_on_is_written_down_as_it_happens(recipe, data, tmp_path):
     run = Run(recipe, tmp_path / "run", CPU)
     run.train(volumes_of(data), workers=0)
