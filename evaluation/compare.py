@@ -39,7 +39,7 @@ from evaluation.masks import open_mask, read_labels
 from evaluation.own_files import own_folder, refuse_foreign
 from evaluation.roster import NAMES, Contender, contenders
 from evaluation.scoring import Score, score_folders
-from evaluation.timing import DONE, TimedCase, scan_paths, workspace
+from evaluation.timing import DONE, TimedCase, end_of, scan_paths, workspace
 
 WORK = ROOT / "build" / "compare"
 ENVIRONMENT = ROOT / ".contenders" / "bin" / "python"
@@ -139,7 +139,7 @@ def _keep(made: Path, case: BoxedScan, kept: Path, *, boxed: bool) -> None:
 
 def steps_of(log: Path) -> dict[str, float]:
     """Seconds by step, where the contender's last line says them."""
-    lines = log.read_text(errors="replace").splitlines()
+    lines = end_of(log)[0].splitlines()
     try:
         return dict(json.loads(lines[-1])["seconds"])
     except (IndexError, KeyError, TypeError, ValueError):

@@ -210,18 +210,18 @@ def check_replaceable(folder: Path, run: Path, *, replace: bool) -> None:
     try:
         card = json.loads((folder / FILE_NAME).read_text())
         known = {FILE_NAME, *(name for files in card["files"].values() for name in files)}
-        runs = [stage["run"] for stage in card["training"]["stages"]]
+        stages = [(stage["run"], stage["name"]) for stage in card["training"]["stages"]]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder}: exists and is no bundle of a run; give the recipe another name") from error
     others = sorted({path.name for path in folder.iterdir()} - known)
     if folder.is_symlink() or others:
         what = f"holds {', '.join(others)}, which the bundle there does not name" if others else "is a link"
         raise ValueError(f"{folder}: {what}; move it away, or give the recipe another name")
-    ours = [stage["run"] for stage in read_past(run)["history"]]
-    if not replace and dict.fromkeys(runs) != dict.fromkeys(ours):
+    ours = [(entry["run"], entry["name"]) for entry in read_past(run)["history"]]
+    if not replace and (not stages or stages != ours[: len(stages)]):  # a run may have got a stage since
         raise ValueError(
-            f"{folder}: holds the bundle of another run ({runs[-1] if runs else 'unknown'}); give the recipe another "
-            f"name, or say --replace"
+            f"{folder}: holds the bundle of another run ({stages[-1][0] if stages else 'unknown'}); give the recipe "
+            f"another name, or say --replace"
         )
 
 
