@@ -32,6 +32,14 @@ run() {
     "$@" >>"$log" 2>&1 || stop "$what failed; the last line was: $(grep -v '^ *$' "$log" | tail -n 1) (all of it: $log)"
 }
 
+# own FOLDER: an empty one, in place of one that this script made before
+own() {
+    [ ! -e "$1" ] || [ -f "$1/.made-by-viscera" ] || stop "$1 was not made by this script; move it away"
+    rm -rf "$1"
+    mkdir -p "$1"
+    : >"$1/.made-by-viscera"
+}
+
 # 3.11 on x86-64 Linux with glibc 2.36, whatever machine this is; pip takes each platform tag by itself
 gather() {
     set -- "$@" --only-binary=:all: --implementation cp --python-version 3.11
@@ -45,7 +53,7 @@ gather() {
 gather_torch() {
     if [ -n "${TORCH_WHEEL:-}" ]; then
         [ -f "$TORCH_WHEEL" ] || stop "TORCH_WHEEL=$TORCH_WHEEL: no such file"
-        cp "$TORCH_WHEEL" "$wheels/" || stop "TORCH_WHEEL=$TORCH_WHEEL cannot be copied"
+        cp -- "$TORCH_WHEEL" "$wheels/" 2>>"$log" || stop "TORCH_WHEEL=$TORCH_WHEEL cannot be copied"
     else
         run "gathering torch" gather --no-deps -r "$here/requirements/torch.txt"
     fi
@@ -82,8 +90,8 @@ PYTHON
 
 try_image() {
     trial=$here/build/trial
-    rm -rf "$trial"
-    mkdir -p "$trial/inputs" "$trial/outputs"
+    own "$trial"
+    mkdir "$trial/inputs" "$trial/outputs"
     cp "$here/tests/data/phantom_0000.nii.gz" "$trial/inputs/"
     run "the image on a small scan" docker run --rm --network none -m 8g \
         -v "$trial/inputs:/workspace/inputs:ro" -v "$trial/outputs:/workspace/outputs" "$1"
@@ -111,9 +119,11 @@ for tool in docker python3 gzip sha256sum; do
 done
 docker info >>"$log" 2>&1 || stop "no Docker engine answers; start one or set DOCKER_HOST"
 
+[ ! -e "$name.tar.gz" ] || sha256sum --check --status "$name.tar.gz.sha256" 2>>"$log" ||
+    stop "$name.tar.gz is not of an earlier build here, whose SHA-256 would be beside it; move it away, or choose another NAME"
+
 say "gathering wheels"
-rm -rf "$wheels"
-mkdir -p "$wheels"
+own "$wheels"
 [ -z "$torch" ] || gather_torch
 run "gathering wheels" gather --find-links "$wheels" -r "$here/$requirements"
 [ -z "$torch" ] || check_torch
