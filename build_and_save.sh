@@ -3,8 +3,9 @@
 #
 # usage: build_and_save.sh [--with-torch] [NAME]          (NAME: viscera, or viscera-torch)
 #
-# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder and prints the sizes. Needs Docker, Python 3 with pip,
-# an index that pip reaches and the base image; the steps of the build itself have no network.
+# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder, in place of those of an earlier build alone, and
+# prints the sizes. Needs Docker, Python 3 with pip, an index that pip reaches and the base image; the steps of the build
+# itself have no network.
 # --with-torch: the second image, whose fine model runs as TorchScript. Its torch must be a CPU build (+cpu): the
 #   wheel that TORCH_WHEEL=PATH names, or what pip as configured finds.
 # VISCERA_SYSTEM=NAME: another default system of the image than viscera.
@@ -103,7 +104,7 @@ name=
 for argument; do
     case $argument in
     --with-torch) torch=yes ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit 0 ;;
     -*) stop "unknown option $argument; see --help" ;;
     *) [ -z "$name" ] && name=$argument || stop "one NAME, found $name and $argument" ;;
     esac

@@ -42,15 +42,19 @@ def _masks(data: Path, outputs: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _check_outputs(data: Path, outputs: Path) -> None:
-    places = [identity(folder) for folder in (data.resolve(), outputs.resolve())]
-    above = [{identity(folder) for folder in path.resolve().parents} for path in (outputs, data)]
-    if places[0] == places[1] or places[0] in above[0] or places[1] in above[1]:
+    """By what is on the disk, so that links and other spellings of a name are seen through."""
+    truth, own = data.resolve(), outputs.resolve()
+    inside = identity(truth) in map(identity, (own, *own.parents))
+    around = own.exists() and identity(own) in map(identity, truth.parents)
+    if inside or around:
         raise SetupError(f"--outputs {outputs}: lies in the folder of the reference masks, or holds it; choose another")
     truths = {identity(path) for path in data.iterdir()}
     for _, mask in _masks(data, outputs):
         there = mask.exists() or mask.is_symlink()
         if there and (identity(mask) in truths or not is_replaceable(mask)):
-            raise SetupError(f"{mask}: exists and is no mask of viscera; choose another --outputs, or move it away")
+            raise SetupError(
+                f"{mask}: exists and is a reference mask or not viscera's; choose another --outputs, or move it away"
+            )
     refuse_others(outputs / SCORES)
 
 

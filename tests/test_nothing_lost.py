@@ -202,6 +202,17 @@ def test_what_validate_wrote_itself_is_written_anew_and_a_scan_that_fails_is_mis
     assert not (world / "out" / "P1.nii.gz").exists()
 
 
+def test_truth_that_lies_among_the_masks_is_not_scored_against_itself(world, monkeypatch, capsys):
+    """A mask of ours that somebody corrected and links to as the truth still bears our mark."""
+    assert run(monkeypatch, f"{APP} out") == 0
+    (world / "data" / "P1.nii.gz").unlink()
+    (world / "data" / "P1.nii.gz").symlink_to("../out/P1.nii.gz")
+    before = contents(world)
+    assert run(monkeypatch, f"{VALIDATE} out") == 2
+    assert contents(world) == before
+    assert "P1.nii.gz: exists and is a reference mask" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["score", "overlay"])
 def test_what_a_command_wrote_itself_is_written_anew(world, monkeypatch, name):
     line = {"score": f"{SCORE} out.csv", "overlay": "evaluation.overlay data/P1_0000.nii.gz data/P1.nii.gz out.png"}

@@ -293,7 +293,8 @@ def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, na
 
 def test_help_is_for_a_newcomer():
     result = subprocess.run([sys.executable, "-m", "app", "--help"], capture_output=True, text=True, check=True)
-    for word in ("--skip-existing", "--report", "examples:", "exit status", "1 liver", "viscera-float32"):
+    words = ("--overwrite", "--skip-existing", "--report", "--traceback", "examples:", "exit status", "1 liver")
+    for word in (*words, "viscera-float32"):
         assert word in result.stdout
 
 
