@@ -3,8 +3,9 @@
 #
 # usage: build_and_save.sh [--with-torch] [NAME]          (NAME: viscera, or viscera-torch)
 #
-# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder and prints the sizes. Needs Docker, Python 3 with pip,
-# an index that pip reaches and the base image; the steps of the build itself have no network.
+# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder, in place of those of an earlier build alone, and
+# prints the sizes. Needs Docker, Python 3 with pip, an index that pip reaches and the base image; the steps of the build
+# itself have no network.
 # --with-torch: the second image, whose fine model runs as TorchScript. Its torch must be a CPU build (+cpu): the
 #   wheel that TORCH_WHEEL=PATH names, or what pip as configured finds.
 # VISCERA_SYSTEM=NAME: another default system of the image than viscera.
@@ -32,6 +33,14 @@ run() {
     "$@" >>"$log" 2>&1 || stop "$what failed; the last line was: $(grep -v '^ *$' "$log" | tail -n 1) (all of it: $log)"
 }
 
+# own FOLDER: an empty one, in place of one that this script made before
+own() {
+    [ ! -e "$1" ] || [ -f "$1/.made-by-viscera" ] || stop "$1 was not made by this script; move it away"
+    rm -rf "$1"
+    mkdir -p "$1"
+    : >"$1/.made-by-viscera"
+}
+
 # 3.11 on x86-64 Linux with glibc 2.36, whatever machine this is; pip takes each platform tag by itself
 gather() {
     set -- "$@" --only-binary=:all: --implementation cp --python-version 3.11
@@ -45,7 +54,7 @@ gather() {
 gather_torch() {
     if [ -n "${TORCH_WHEEL:-}" ]; then
         [ -f "$TORCH_WHEEL" ] || stop "TORCH_WHEEL=$TORCH_WHEEL: no such file"
-        cp "$TORCH_WHEEL" "$wheels/" || stop "TORCH_WHEEL=$TORCH_WHEEL cannot be copied"
+        cp -- "$TORCH_WHEEL" "$wheels/" 2>>"$log" || stop "TORCH_WHEEL=$TORCH_WHEEL cannot be copied"
     else
         run "gathering torch" gather --no-deps -r "$here/requirements/torch.txt"
     fi
@@ -82,8 +91,8 @@ PYTHON
 
 try_image() {
     trial=$here/build/trial
-    rm -rf "$trial"
-    mkdir -p "$trial/inputs" "$trial/outputs"
+    own "$trial"
+    mkdir "$trial/inputs" "$trial/outputs"
     cp "$here/tests/data/phantom_0000.nii.gz" "$trial/inputs/"
     run "the image on a small scan" docker run --rm --network none -m 8g \
         -v "$trial/inputs:/workspace/inputs:ro" -v "$trial/outputs:/workspace/outputs" "$1"
@@ -95,7 +104,7 @@ name=
 for argument; do
     case $argument in
     --with-torch) torch=yes ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit 0 ;;
     -*) stop "unknown option $argument; see --help" ;;
     *) [ -z "$name" ] && name=$argument || stop "one NAME, found $name and $argument" ;;
     esac
@@ -111,9 +120,11 @@ for tool in docker python3 gzip sha256sum; do
 done
 docker info >>"$log" 2>&1 || stop "no Docker engine answers; start one or set DOCKER_HOST"
 
+[ ! -e "$name.tar.gz" ] || sha256sum --check --status "$name.tar.gz.sha256" 2>>"$log" ||
+    stop "$name.tar.gz is not of an earlier build here, whose SHA-256 would be beside it; move it away, or choose another NAME"
+
 say "gathering wheels"
-rm -rf "$wheels"
-mkdir -p "$wheels"
+own "$wheels"
 [ -z "$torch" ] || gather_torch
 run "gathering wheels" gather --find-links "$wheels" -r "$here/$requirements"
 [ -z "$torch" ] || check_torch

@@ -1,11 +1,13 @@
 """Command line: parses arguments, walks the cases, prints and reports. No step of a case is done here."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from app.errors import CaseError, SetupError
 from app.pipeline import Models, Outcome, load_models, run_case
 from app.progress import Progress
 from app.read import read_header
-from app.report import DONE, FAILED, SKIPPED, Line, Report
+from app.report import DONE, FAILED, SKIPPED, Line, Report, is_report
 from app.system import System, load_system, system_names
 
 ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
@@ -44,6 +46,8 @@ class Settings:
     threads: int
     memory_limit: int | None
     skip_existing: bool
+    overwrite: bool
+    traceback: bool
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,9 +82,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--threads", type=_threads, metavar="N", help="default: what the container's CPU quota and affinity allow")
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="write masks that exist anew (the default)")
+    existing.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace masks that something else wrote, too (default: only those that Viscera wrote); never an input",
+    )
     existing.add_argument("--skip-existing", action="store_true", help="leave scans alone whose mask exists")
-    add("--report", type=_path, metavar="FILE", help="write one JSON line a case into this file")
+    add(
+        "--report",
+        type=_path,
+        metavar="FILE",
+        help="write one JSON line a case into this file, which is new or an earlier report",
+    )
+    add("--traceback", action="store_true", help="for a report of a bug: print where a scan failed on stderr, too")
     add("--version", action="version", version=f"viscera {__version__}")
     return parser
 
@@ -92,6 +106,8 @@ def _run(options: argparse.Namespace) -> int:
         options.threads or resources.thread_count(),
         resources.usable_memory(),
         options.skip_existing,
+        options.overwrite,
+        options.traceback,
     )
     _check_writable(options.outputs)
     with _open_report(options.report, cases) as report, ThreadPoolExecutor(1) as pool:
@@ -134,15 +150,11 @@ def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> L
         line.output = str(case.target)
     except SetupError:
         raise
-    except CaseError as error:
-        line.error = str(error)
-    except OSError as error:  # what reading has to complain of is a CaseError by now
-        line.error = f"{case.target.name}: cannot be written: {error.strerror or error}"
-    except MemoryError:
-        line.error = f"{case.source.name}: not enough memory; raise the container's limit"
     except Exception as error:
-        line.error = f"{case.source.name}: {type(error).__name__}: {error}"
-    line.error = line.error and " ".join(line.error.split())  # one line, whatever a library had to say
+        line.error = " ".join(_said(error, case.source).split())  # one line, whatever a library had to say
+        if settings.traceback:
+            with contextlib.suppress(OSError):  # nobody listens any more
+                traceback.print_exception(error)
     if outcome.seconds:
         outcome.seconds["total"] = time.perf_counter() - start
         line.peak_memory_mb = resources.peak_memory_mb() if own_peak else None
@@ -160,12 +172,36 @@ def _segment(case: Case, settings: Settings, models: Callable[[], Models], outco
         outcome,
         threads=settings.threads,
         memory_limit=settings.memory_limit,
+        overwrite=settings.overwrite,
     )
 
 
+def _said(error: Exception, source: Path) -> str:
+    """What is wrong with a case; of an error that nobody foresaw also where in app it arose."""
+    if isinstance(error, CaseError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{source.name}: not enough memory; raise the container's limit"
+    name, what = source.name, str(error)
+    if isinstance(error, OSError):
+        name = Path(error.filename).name if isinstance(error.filename, str) else name
+        what = error.strerror or what
+    frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if _is_ours(frame.f_globals)]
+    frame, number = frames[-1]
+    place = f"{frame.f_globals['__name__']}.{frame.f_code.co_name} line {number}"
+    return f"{name}: {type(error).__name__} in {place}: {what}"
+
+
+def _is_ours(module: dict[str, object]) -> bool:
+    return str(module.get("__name__")).startswith("app.")
+
+
 def _has_content(path: Path) -> bool:
-    """Whether a mask is there; a name too long to exist is an error, which writing will name."""
-    return path.is_file() and path.stat().st_size > 0
+    """Whether a mask is there; a name too long to exist is none, which writing will say."""
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _add_header(line: Line, source: Path, outcome: Outcome) -> None:
@@ -190,11 +226,19 @@ def _check_writable(folder: Path) -> None:
 
 def _open_report(path: Path | None, cases: list[Case]) -> Report:
     try:
-        if path is not None and (path in {case.target for case in cases} or _is_a_source(path, cases)):
-            raise SetupError(f"{path}: the report would overwrite a scan or a mask; choose another file")
+        if path is not None:
+            _check_report(path, cases)
         return Report(Path(path or os.devnull).open("w", encoding="utf-8"))
     except OSError as error:
         raise SetupError(f"{path}: the report cannot be written: {error.strerror}") from error
+
+
+def _check_report(path: Path, cases: list[Case]) -> None:
+    """SetupError where a report must not go; OSError where it cannot."""
+    if os.path.realpath(path) in {os.path.realpath(case.target) for case in cases} or _is_a_source(path, cases):
+        raise SetupError(f"{path}: the report would overwrite a scan or a mask; choose another file")
+    if path.is_file() and path.stat().st_size and not is_report(path):
+        raise SetupError(f"{path}: exists and is no report of viscera; choose another file for the report")
 
 
 def _is_a_source(path: Path, cases: list[Case]) -> bool:

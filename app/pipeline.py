@@ -29,7 +29,7 @@ from app.segment import segment
 from app.system import WEIGHTS, System
 from app.types import Labels
 from app.windows import plan_windows
-from app.write import write
+from app.write import check_target, write
 
 MODELS_BYTES = 500 << 20  # both networks and what they hold for one window, measured
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
@@ -90,12 +90,15 @@ def run_case(
     *,
     threads: int,
     memory_limit: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Segments the scan in `source` and writes its mask to `target`; what is found goes into `outcome`.
 
     models: called after the scan has been read, so that the two may be loaded side by side. memory_limit: bytes.
-    Raises CaseError if the scan cannot be segmented, OSError if the mask cannot be written.
+    overwrite: replace a target that Viscera did not write, too. Raises CaseError if the scan cannot be segmented or the
+    mask not be written.
     """
+    check_target(target, overwrite=overwrite)
     with outcome.timed("read"):
         scan = outcome.scan = read(source, memory_limit=memory_limit)
         outcome.warnings += scan.warnings
@@ -118,7 +121,7 @@ def run_case(
     if not mask.any():
         outcome.warnings.append("no organ found; the mask is empty")
     with outcome.timed("write"):
-        write(mask, target, scan.header, scan.orientation)
+        write(mask, target, scan.header, scan.orientation, overwrite=overwrite)
 
 
 def _segment_box(

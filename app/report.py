@@ -3,12 +3,14 @@
 import contextlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, TextIO
 
 from app.pipeline import Outcome
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+LONGEST_LINE = 1 << 20  # bytes read of a file that may be a report
 
 
 @dataclass(slots=True)
@@ -66,6 +68,17 @@ class Report:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def is_report(path: Path) -> bool:
+    """Whether the file begins with a line of ours. OSError where it cannot be read."""
+    with path.open("rb") as file:
+        first = file.readline(LONGEST_LINE)
+    try:
+        line = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(line, dict) and list(line) == [field.name for field in fields(Line)]
 
 
 def finite(value: Any) -> Any:

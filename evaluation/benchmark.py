@@ -15,7 +15,8 @@ from evaluation.spread import CONFIDENCE
 from evaluation.summary import contrast, summarise
 from evaluation.timing import DONE, TimedCase
 
-INTRODUCTION = """Written by the command below; no number in it is typed by hand. A ratio is a contender's figure over
+MARK = "Written by the command below; no number in it is typed by hand."
+INTRODUCTION = f"""{MARK} A ratio is a contender's figure over
 our image's in the same round: above 1 ours is the faster, or the smaller. Median over rounds (least to largest)."""
 STEPS = """Median seconds by step, as each says itself; the rest is the start and end of its process, imports
 included."""
@@ -29,6 +30,7 @@ shared of all their processes, the image's is its cgroup's; both are read every 
 reference way, of nnunetv2 and of the peer are not cleaned of small parts."""
 SCORES = """{}: mean over the organs that a case's truth holds, then over cases, by `evaluation.score`; difference
 to our image by case, with its {:.0%} bootstrap interval."""
+COLUMNS = ("contender", "case", "round", "seconds", "peak_mb", "cpu_seconds", "status", "other_load_percent")
 PACKAGES = ("openvino", "onnxruntime", "torch", "monai", "nnunetv2", "numpy", "SimpleITK")
 
 
@@ -97,9 +99,7 @@ def write_turns(turns: Sequence[Turn], path: Path) -> None:
     """A line per run."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["contender", "case", "round", "seconds", "peak_mb", "cpu_seconds", "status", "other_load_percent"]
-        )
+        writer.writerow(COLUMNS)
         for turn in turns:
             run = turn.timed.run
             figures = (f"{run.seconds:.3f}", f"{turn.peak_mb:.1f}", f"{run.cpu_seconds:.2f}")

@@ -32,13 +32,14 @@ from app.cases import mask_name
 from app.errors import SetupError, VisceraError
 from app.system import ROOT, WEIGHTS, load_system
 from app.toml_file import read_toml
-from evaluation.benchmark import Comparison, Turn, write_benchmark, write_turns
+from evaluation.benchmark import COLUMNS, MARK, Comparison, Turn, write_benchmark, write_turns
 from evaluation.containers import Engine
 from evaluation.machine import QUIET_PERCENT, busy_percent
 from evaluation.masks import open_mask, read_labels
+from evaluation.own_files import own_folder, refuse_foreign
 from evaluation.roster import NAMES, Contender, contenders
 from evaluation.scoring import Score, score_folders
-from evaluation.timing import DONE, TimedCase, scan_paths, workspace
+from evaluation.timing import DONE, TimedCase, end_of, scan_paths, workspace
 
 WORK = ROOT / "build" / "compare"
 ENVIRONMENT = ROOT / ".contenders" / "bin" / "python"
@@ -57,7 +58,7 @@ class BoxedScan:
 
 def box_scan(scan: Path, folder: Path) -> BoxedScan:
     """Runs phase one, through app and its report, and writes the box as a scan of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     report = folder / "report.jsonl"
     command = [sys.executable, "-m", "app", "--inputs", str(scan.resolve()), "--outputs", str(folder)]
     subprocess.run([*command, "--report", str(report)], cwd=ROOT, check=True, capture_output=True)
@@ -115,7 +116,7 @@ def wait_for_quiet() -> float:
 def run_once(contender: Contender, case: BoxedScan, out: Path) -> tuple[TimedCase, dict[str, float]]:
     """One run, and its seconds by step; its mask, of the whole scan, is kept under `out`/NAME."""
     masks = out / contender.name
-    masks.mkdir(parents=True, exist_ok=True)
+    own_folder(masks)
     kept = masks / mask_name(case.scan)
     kept.unlink(missing_ok=True)
     with workspace(out) as place:
@@ -138,7 +139,7 @@ def _keep(made: Path, case: BoxedScan, kept: Path, *, boxed: bool) -> None:
 
 def steps_of(log: Path) -> dict[str, float]:
     """Seconds by step, where the contender's last line says them."""
-    lines = log.read_text(errors="replace").splitlines()
+    lines = end_of(log)[0].splitlines()
     try:
         return dict(json.loads(lines[-1])["seconds"])
     except (IndexError, KeyError, TypeError, ValueError):
@@ -151,7 +152,8 @@ def scores_of(
     """Every contender once on every scan of `truth`; a mask that is missing scores 0 and is named."""
     found = {}
     for contender in entrants:
-        shutil.rmtree(out / contender.name, ignore_errors=True)
+        own_folder(out / contender.name)
+        shutil.rmtree(out / contender.name)
         for case in cases:
             timed, _ = run_once(contender, case, out)
             print(f"to be scored: {contender.name}, {timed.name}: {timed.status}", flush=True)
@@ -191,6 +193,8 @@ def main() -> None:
 def _compare(arguments: argparse.Namespace) -> bool:
     """Writes what is known after every turn; whether any run failed."""
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    refuse_foreign(arguments.out, MARK)
+    refuse_foreign(arguments.out.with_suffix(".csv"), ",".join(COLUMNS))
     scans = [scan for path in arguments.cases for scan in scan_paths(path)]
     if twice := {scan.name for scan in scans if [other.name for other in scans].count(scan.name) > 1}:
         raise SetupError(f"--cases: two scans are called {min(twice)}; give one of them, or rename it")

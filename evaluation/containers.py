@@ -14,6 +14,7 @@ import docker
 import requests
 
 from app.errors import SetupError
+from evaluation.archives import check_tags
 from evaluation.cgroup import find_cgroup
 from evaluation.measure import Probe, Run, Usage, measure
 from evaluation.protocol import CONTAINER_COMMAND, INPUTS, OUTPUTS
@@ -84,17 +85,15 @@ class Engine:
         team = archive.name.split(".")[0].lower()
         try:
             with archive.open("rb") as file:
-                said = "".join(line.get("stream", "") for line in self._client.api.load_image(file))
+                check_tags(archive, file, f"{team}:latest")  # loading replaces the images of whatever tags it holds
+                file.seek(0)
+                said = "".join(
+                    line.get("stream", "") + line.get("error", "") for line in self._client.api.load_image(file)
+                )
         except (OSError, *ENGINE_ERRORS) as error:
             raise SetupError(f"{archive}: the engine cannot load it ({_line(error)})") from error
-        tags = re.findall(r"Loaded image: (\S+)", said)
-        if not tags:
-            raise SetupError(f"{archive}: the engine finds no image with a name in it; write it with docker save NAME")
-        if f"{team}:latest" not in tags:
-            raise SetupError(
-                f"{archive}: holds {', '.join(tags)}, but the organisers run {team}:latest, as the file is "
-                f"called; save it as docker save {team}:latest -o {team}.tar.gz"
-            )
+        if f"{team}:latest" not in re.findall(r"Loaded image: (\S+)", said):
+            raise SetupError(f"{archive}: the engine has not loaded {team}:latest ({' '.join(said.split())})")
         return Image(f"{team}:latest", team)
 
     def remove(self, container: str) -> bool:

@@ -13,10 +13,11 @@ from evaluation.spread import spread
 from evaluation.timing import DONE, TimedCase
 
 OWN_COLUMNS = ("Status", "Source", "CPU_Seconds", "MaxPageCache", "Harness_CPU_Seconds", "Other_Load", "Note")
+COLUMNS = (*EFFICIENCY_COLUMNS, *OWN_COLUMNS)
 
 
 def row(case: TimedCase) -> list[str]:
-    """Under EFFICIENCY_COLUMNS and OWN_COLUMNS. No GPU is used: 0.
+    """Under COLUMNS. No GPU is used: 0.
 
     The organisers' sampler reads the whole machine's CPU and memory, so that theirs hold their system too; these are
     the submission's own. Areas are integrals over the samples' own times, where theirs are sums times 0.1 s.
@@ -48,7 +49,7 @@ def write_rows(cases: Iterable[TimedCase], path: Path) -> None:
     """A CSV file with a row a case."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*EFFICIENCY_COLUMNS, *OWN_COLUMNS])
+        writer.writerow(COLUMNS)
         writer.writerows(row(case) for case in cases)
 
 

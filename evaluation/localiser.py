@@ -32,6 +32,7 @@ from app.resample import use_threads
 from app.system import WEIGHTS, Locate, load_system
 from app.types import Labels, Shape, Voxels
 from evaluation.overlap import dice
+from evaluation.own_files import refuse_foreign
 
 SLAB_MM = 100
 SLAB_STEP_MM = 20
@@ -268,6 +269,8 @@ def main() -> None:
     if not paths or len(paths) < len(arguments.only or ()):
         parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here, or not all of those named\n")
     try:
+        if arguments.json:
+            refuse_foreign(arguments.json, '"worst_slab_recall"')
         results = run(paths, arguments)
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from app.errors import VisceraError
 from app.labels import ORGANS
 from app.read import read
 from app.types import Labels, Spacing, Voxels
+from evaluation.own_files import refuse_foreign
 
 WINDOW = (-160, 240)  # HU, abdomen
 OPACITY = 0.5
+MARK = "viscera evaluation.overlay"  # in the picture's own text, says who drew it
 HEIGHT = 480  # pixels of every plane
 LEGEND_WIDTH = 190
 COLOURS = np.array(
@@ -93,14 +96,17 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = [path for path in (arguments.mask, arguments.slices_of) if path is not None]
     try:
+        refuse_foreign(arguments.picture, MARK)
         scan, *masks = (read(path) for path in (arguments.scan, *paths))
-    except VisceraError as error:
+    except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
     for path, mask in zip(paths, masks, strict=True):
         if scan.grid.shape != mask.grid.shape:
             parser.exit(2, f"{path.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
     labels, *slices_of = (mask.voxels.astype(np.uint8) for mask in masks)
-    overlay(scan.voxels, labels, scan.grid.spacing, *slices_of).save(arguments.picture)
+    said = PngInfo()
+    said.add_text("Software", MARK)
+    overlay(scan.voxels, labels, scan.grid.spacing, *slices_of).save(arguments.picture, pnginfo=said)
 
 
 if __name__ == "__main__":

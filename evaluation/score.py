@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.errors import VisceraError
 from evaluation.protocol import LESION, STRUCTURES, Structure
-from evaluation.score_files import write_all
+from evaluation.score_files import refuse_others, write_all
 from evaluation.scoring import score_folders
 
 SUBMISSIONS = 2
@@ -52,6 +52,7 @@ def main() -> None:
     try:
         # before the work: a place that cannot be written is said now
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        refuse_others(arguments.out)
         structures = choose_structures(arguments.labels, lesion=arguments.lesion)
         submissions, remarks = {}, _remarks(structures, lesion=arguments.lesion, last_slice=arguments.with_last_slice)
         for folder in arguments.prediction:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from evaluation.own_files import refuse_foreign
 from evaluation.protocol import DECIMALS
 from evaluation.scoring import Score
 from evaluation.summary import contrast, summarise
@@ -26,6 +27,11 @@ def write_scores(submissions: Mapping[str, Sequence[Score]], path: Path) -> None
                 values = ["" if math.isnan(value) else f"{value:.{DECIMALS}f}" for value in (score.dsc, score.nsd)]
                 line = [score.case, score.structure.label, score.structure.name, *values, score.note]
                 writer.writerow([name, *line] if several else line)
+
+
+def refuse_others(out: Path) -> None:
+    """SetupError where `write_all` would replace what it did not write."""
+    refuse_foreign(out, ",".join(COLUMNS), *(out.with_suffix(ending) for ending in (".txt", ".json", ".png")))
 
 
 def write_all(submissions: Mapping[str, Sequence[Score]], out: Path, remarks: Sequence[str], **settings: object) -> str:

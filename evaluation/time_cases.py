@@ -10,6 +10,7 @@ Example: python -m evaluation.time_cases --image viscera --inputs ../shared/case
 """
 
 import argparse
+import csv
 import math
 import shutil
 import signal
@@ -17,12 +18,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from app.cases import case_name, mask_name
+from app.cases import ENDINGS, case_name, mask_name
 from app.errors import SetupError
 from evaluation.containers import Engine
-from evaluation.efficiency import summary, write_rows, write_samples
+from evaluation.efficiency import COLUMNS, summary, write_rows, write_samples
 from evaluation.efficiency_plot import draw_curves
 from evaluation.machine import busy_percent
+from evaluation.own_files import refuse_foreign
 from evaluation.protocol import MEGABYTE, MEMORY
 from evaluation.timing import (
     DONE,
@@ -44,32 +46,61 @@ FOLDERS = ("masks", "curves", "samples", "logs")
 
 
 def time_all(scans: list[Path], timer: CaseTimer, out: Path, mark: str) -> list[TimedCase]:
-    """Every scan in turn; what each leaves is kept in `out` at once, so that an interrupted run keeps what it has."""
-    if (out / TABLE).exists():  # an earlier run's: what it left would be scored along with ours
-        for name in FOLDERS:
-            shutil.rmtree(out / name, ignore_errors=True)
-    for name in (TABLE, SUMMARY):
-        (out / name).unlink(missing_ok=True)
+    """Every scan in turn; what each leaves is kept in `out` at once, so that an interrupted run keeps what it has.
+
+    What an earlier run left is removed. SetupError where anything else is in the way.
+    """
+    _clear(out)
     for name in FOLDERS:
         (out / name).mkdir(parents=True, exist_ok=True)
     found: list[TimedCase] = []
     for scan in scans:
         kept = out / "masks" / mask_name(scan)
-        kept.unlink(missing_ok=True)  # there may have been one
         busy = busy_percent(WATCHED_SECONDS)
         with workspace(out) as place:
             case = replace(timer(scan, place), other_load=busy)
+            found.append(case)
+            write_rows(found, out / TABLE)  # first: what it names is ours to remove
             if case.status == DONE:
                 shutil.move(place.outputs / kept.name, kept)
             shutil.move(place.log, out / "logs" / f"{case_name(scan)}.txt")
-        found.append(case)
         write_samples(case.run, out / "samples" / f"{case_name(scan)}.csv")
         draw_curves(case, out / "curves" / f"{case_name(scan)}.png")
-        write_rows(found, out / TABLE)
         memory = case.run.peak_memory / MEGABYTE
         note = f" ({case.note})" if case.note else ""
         print(f"{mark}{scan.name}: {case.run.seconds:.2f} s, {memory:.0f} MB, {case.status}{note}", flush=True)
     return found
+
+
+def _clear(out: Path) -> None:
+    """Removes what an earlier run left, which would be scored along with ours: what its table names, and no other file.
+
+    SetupError, before anything is removed, where something else is there.
+    """
+    refuse_foreign(out / TABLE, ",".join(COLUMNS), out / SUMMARY)
+    left = {path for name in _earlier_cases(out / TABLE) for path in _files(out, name)}
+    for name in FOLDERS:
+        folder = out / name
+        inside = [path for path in folder.glob("*") if path not in left or path.is_dir()]
+        if others := [folder] if folder.is_symlink() or folder.is_file() else inside:
+            raise SetupError(f"{others[0]}: exists and is not of an earlier run; choose another --out, or move it away")
+    for path in (*left, out / SUMMARY, out / TABLE):
+        path.unlink(missing_ok=True)
+
+
+def _earlier_cases(table: Path) -> list[Path]:
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        names = [Path(row["Name"]).name for row in csv.DictReader(file)]
+    return [Path(name) for name in names if name.lower().endswith(ENDINGS)]
+
+
+def _files(out: Path, scan: Path) -> list[Path]:
+    """What a case leaves, by the name of its scan."""
+    endings = {"curves": ".png", "samples": ".csv", "logs": ".txt"}
+    others = [out / folder / f"{case_name(scan)}{ending}" for folder, ending in endings.items()]
+    return [out / "masks" / mask_name(scan), *others]
 
 
 def local_timer(limit: float | None) -> CaseTimer:

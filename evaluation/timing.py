@@ -1,5 +1,6 @@
 """Timing: one scan through a container or a process, and what became of it."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from evaluation.protocol import MEMORY
 DONE = "done"
 NO_SAMPLES = "no samples"
 LONGEST_NOTE = 200
+LOG_BYTES = 1 << 16  # read of what a case printed, from its end: a container may print without end
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,22 @@ def _ending(scan: Path, run: Run, place: Workspace, *, out_of_memory: bool) -> t
 
 
 def _last_words(log: Path, status: int) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text, left_out = end_of(log)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if status == DOCKER_FAILED:  # the client ends by pointing to its help
         lines = [line for line in lines if line.startswith("docker:")] or lines[:1]
     words = lines[-1] if lines else "it said nothing"
-    return "".join(letter if letter.isprintable() else "?" for letter in words[:LONGEST_NOTE])
+    words = "".join(letter if letter.isprintable() else "?" for letter in words[:LONGEST_NOTE])
+    cut = f" (of its log the last {LOG_BYTES} bytes were read, not the {left_out} before)" if left_out else ""
+    return words + cut
+
+
+def end_of(log: Path) -> tuple[str, int]:
+    """The last LOG_BYTES of what a case printed, and how many bytes before them were left out."""
+    with log.open("rb") as file:
+        left_out = max(0, file.seek(0, os.SEEK_END) - LOG_BYTES)
+        file.seek(left_out)
+        return file.read(LOG_BYTES).decode(errors="replace"), left_out
 
 
 def exit_delays(count: int, parent: Path) -> list[float]:

@@ -6,28 +6,56 @@ DATA holds `NAME_0000.nii.gz` and `NAME.nii.gz`, one beside the other, as traini
 
 import argparse
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from app.cases import mask_name
+from app.cases import identity, mask_name
 from app.command_line import main as segment
-from app.errors import VisceraError
+from app.errors import SetupError, VisceraError
+from app.write import is_replaceable
 from evaluation.masks import mask_paths
-from evaluation.score_files import write_all
+from evaluation.score_files import refuse_others, write_all
 from evaluation.scoring import score_folders
+
+SCORES = "scores.csv"
 
 
 def validate(data: Path, outputs: Path, system: str) -> int:
     """Writes a mask into `outputs` for every scan in `data`; only scans are handed on, not the masks beside them.
 
-    The app's exit status: 1 where scans failed, 2 where nothing could be segmented.
+    The app's exit status: 1 where scans failed, 2 where nothing could be segmented. SetupError, before anything is
+    removed, where `outputs` is the truth's folder or holds what Viscera did not write.
 
     Masks of an earlier run are removed first: a scan that fails today is missing, not as good as it once was.
     """
+    _check_outputs(data, outputs)
     with tempfile.TemporaryDirectory() as folder:
-        for scan in sorted(data.glob("*_0000.nii.gz")):
+        for scan, mask in _masks(data, outputs):
             (Path(folder) / scan.name).symlink_to(scan.resolve())
-            (outputs / mask_name(scan)).unlink(missing_ok=True)
+            mask.unlink(missing_ok=True)
         return segment(["--inputs", folder, "--outputs", str(outputs), "--system", system])
+
+
+def _masks(data: Path, outputs: Path) -> Iterator[tuple[Path, Path]]:
+    """Every scan, and where its mask goes."""
+    return ((scan, outputs / mask_name(scan)) for scan in sorted(data.glob("*_0000.nii.gz")))
+
+
+def _check_outputs(data: Path, outputs: Path) -> None:
+    """By what is on the disk, so that links and other spellings of a name are seen through."""
+    truth, own = data.resolve(), outputs.resolve()
+    inside = identity(truth) in map(identity, (own, *own.parents))
+    around = own.exists() and identity(own) in map(identity, truth.parents)
+    if inside or around:
+        raise SetupError(f"--outputs {outputs}: lies in the folder of the reference masks, or holds it; choose another")
+    truths = {identity(path) for path in data.iterdir()}
+    for _, mask in _masks(data, outputs):
+        there = mask.exists() or mask.is_symlink()
+        if there and (identity(mask) in truths or not is_replaceable(mask)):
+            raise SetupError(
+                f"{mask}: exists and is a reference mask or not viscera's; choose another --outputs, or move it away"
+            )
+    refuse_others(outputs / SCORES)
 
 
 def main() -> None:
@@ -41,16 +69,16 @@ def main() -> None:
         parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
     try:
         mask_paths(arguments.data, some=True)  # minutes before they are needed
-    except VisceraError as error:
+        status = validate(arguments.data, arguments.outputs, arguments.system)
+    except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
-    status = validate(arguments.data, arguments.outputs, arguments.system)
     if status == 2:
         parser.exit(2)  # the app has said why, and there is nothing to score
     try:
         scores, warnings = score_folders(arguments.data, arguments.outputs)
     except VisceraError as error:
         parser.exit(2, f"{error}\n")
-    out = arguments.outputs / "scores.csv"
+    out = arguments.outputs / SCORES
     print(
         write_all(
             {arguments.system: scores},

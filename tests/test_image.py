@@ -27,15 +27,24 @@ def _engine():
 pytestmark = pytest.mark.slow
 
 
-def build(folder, *options):
-    command = ["sh", str(PROJECT / "build_and_save.sh"), *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, _engine):
+    """A copy to build in, so that what lies in the build folder of the project itself stays."""
+    ours = shutil.ignore_patterns(".git", ".venv*", ".contenders", ".*_cache", "build", "__pycache__", "*.tar.gz*")
+    return shutil.copytree(PROJECT, tmp_path_factory.mktemp("project") / "viscera", ignore=ours)
+
+
+def build(project, folder, *options, **environment):
+    command = ["sh", str(project / "build_and_save.sh"), *options]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory, _engine):
+def archive(tmp_path_factory, project):
     folder = tmp_path_factory.mktemp("archive")
-    result = build(folder, NAME)
+    result = build(project, folder, NAME)
     assert result.returncode == 0, result.stderr
     yield folder / f"{NAME}.tar.gz"
     subprocess.run(["docker", "image", "rm", "-f", NAME], capture_output=True, check=False)
@@ -154,25 +163,21 @@ def test_threads_follow_the_quota_and_memory_the_limit(image, folders):
     assert result.stdout.split() == ["1", str(8 << 30)]
 
 
-def test_build_stops_with_one_line(tmp_path):
+def test_build_stops_with_one_line(tmp_path, project):
     wheel = tmp_path / "torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl"
     wheel.write_bytes(b"")
-    environment = {"TORCH_WHEEL": str(wheel)}
-    result = subprocess.run(
-        ["sh", str(PROJECT / "build_and_save.sh"), "--with-torch"],
-        cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    result = build(project, tmp_path, "--with-torch", TORCH_WHEEL=str(wheel))
     assert result.returncode == 1
     assert "not a CPU build" in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    assert build(tmp_path, "Capital").returncode == 1
+    assert build(project, tmp_path, "Capital").returncode == 1
 
 
 @needs_cases
-def test_the_image_with_torch_gives_the_mask_of_the_default_one(image, folders, tmp_path):
+def test_the_image_with_torch_gives_the_mask_of_the_default_one(image, folders, tmp_path, project):
     """TorchScript in the one, OpenVINO float32 in the other, on a real scan."""
     name = f"{NAME}-torch"
-    result = build(tmp_path, "--with-torch", name)
+    result = build(project, tmp_path, "--with-torch", name)
     if "not a CPU build" in result.stderr or "gathering torch failed" in result.stderr:
         skip(f"no CPU build of torch here: {result.stderr.strip()}")
     assert result.returncode == 0, result.stderr

@@ -178,24 +178,68 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder that training.train wrote")
     parser.add_argument("--data", type=Path, required=True, help="training scans or their pack, for calibration")
     parser.add_argument("--weights", type=Path, required=True, help="the bundle becomes a folder in here")
+    parser.add_argument("--replace", action="store_true", help="a bundle of this name that another run left, too")
     arguments = parser.parse_args()
     try:
-        folder = export(arguments.recipe, arguments.run, arguments.data, arguments.weights)
+        folder = export(arguments.recipe, arguments.run, arguments.data, arguments.weights, replace=arguments.replace)
     except (VisceraError, ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
     print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
 
-def export(recipe_path: Path, run: Path, data: Path, weights: Path) -> Path:
-    """The bundle of a run, in a folder of the recipe's name under `weights`; what was there stays until it is whole."""
+def export(recipe_path: Path, run: Path, data: Path, weights: Path, *, replace: bool = False) -> Path:
+    """The bundle of a run, in a folder of the recipe's name under `weights`; what was there stays until it is whole.
+
+    An earlier bundle of the same run is replaced, with `replace` that of another run, too. ValueError for anything else
+    that is there.
+    """
     recipe = load_recipe(recipe_path)
     folder = weights / recipe.name
+    check_replaceable(folder, run, replace=replace)
     weights.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=weights) as partial:
         write_bundle(recipe, recipe_path.name, run, data, Path(partial) / recipe.name)
-        shutil.rmtree(folder, ignore_errors=True)
-        (Path(partial) / recipe.name).rename(folder)
+        put_in_place(Path(partial) / recipe.name, folder)
     return folder
+
+
+def check_replaceable(folder: Path, run: Path, *, replace: bool) -> None:
+    """ValueError where a bundle of this run must not take the place of what is in `folder`."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    try:
+        card = json.loads((folder / FILE_NAME).read_text())
+        known = {FILE_NAME, *(name for files in card["files"].values() for name in files)}
+        stages = [(stage["run"], stage["name"]) for stage in card["training"]["stages"]]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder}: exists and is no bundle of a run; give the recipe another name") from error
+    others = sorted({path.name for path in folder.iterdir()} - known)
+    if folder.is_symlink() or others:
+        what = f"holds {', '.join(others)}, which the bundle there does not name" if others else "is a link"
+        raise ValueError(f"{folder}: {what}; move it away, or give the recipe another name")
+    ours = [(entry["run"], entry["name"]) for entry in read_past(run)["history"]]
+    if not replace and (not stages or stages != ours[: len(stages)]):  # a run may have got a stage since
+        raise ValueError(
+            f"{folder}: holds the bundle of another run ({stages[-1][0] if stages else 'unknown'}); give the recipe "
+            f"another name, or say --replace"
+        )
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """`new` becomes `folder`; what was there is back if that fails, and removed once it has not. OSError: it failed."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-before-", dir=folder.parent))
+    try:
+        folder.rename(aside / folder.name)
+        new.rename(folder)
+    except BaseException:
+        if not folder.exists():
+            (aside / folder.name).rename(folder)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside)
 
 
 def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder: Path) -> None:

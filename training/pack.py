@@ -8,7 +8,7 @@ drawn, so that a data set need not fit into memory. Arrays (z, y, x), lengths mm
 import argparse
 import io
 import json
-import shutil
+import tempfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,9 +134,15 @@ def write_pack(volumes: Iterable[Volume], recipes: Mapping[str, Recipe], spacing
 
     ValueError for a volume that alone is too large for a part.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        partial = Path(beside) / folder.name
+        partial.mkdir()
+        _write(volumes, recipes, spacing, partial)
+        partial.rename(folder)
+
+
+def _write(volumes: Iterable[Volume], recipes: Mapping[str, Recipe], spacing: Spacing, folder: Path) -> None:
     entries: list[dict[str, Any]] = []
     part, parts = bytearray(), 0
     for volume in volumes:
@@ -147,13 +153,13 @@ def write_pack(volumes: Iterable[Volume], recipes: Mapping[str, Recipe], spacing
                 f"{volume.name}: {size} at {spacing} mm, a part holds 20; pack coarser, or data.exclude it"
             )
         if len(part) + len(content) > PART_BYTES:
-            (partial / _part_name(parts)).write_bytes(part)
+            (folder / _part_name(parts)).write_bytes(part)
             part, parts = bytearray(), parts + 1
         place = {"part": _part_name(parts), "start": len(part), "length": len(content)}
         known = {"name": volume.name, "patient": volume.patient, "extent": volume.extent}
         entries.append({**known, **place, "organ_free": volume.organ_free})
         part += content
-    (partial / _part_name(parts)).write_bytes(part)
+    (folder / _part_name(parts)).write_bytes(part)
     data = next(iter(recipes.values())).data
     index = {
         "spacing_mm": spacing,
@@ -161,10 +167,9 @@ def write_pack(volumes: Iterable[Volume], recipes: Mapping[str, Recipe], spacing
         "excluded": data.exclude,
         "volumes": entries,
     }
-    (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n")
     for name, recipe in recipes.items():
-        save_recipe(recipe, partial / f"{name}.json")
-    partial.rename(folder)
+        save_recipe(recipe, folder / f"{name}.json")
 
 
 def _content(volume: Volume) -> bytes:

@@ -6,6 +6,7 @@ what `evaluation.localiser --json` wrote.
 
 import argparse
 import json
+import os
 import statistics
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ def main() -> None:
         parser.exit(2, f"{arguments.scores}: {error}\n")
     except KeyError as error:
         parser.exit(2, f"{arguments.scores}: no {error} in it; it is not of a {card['role']}\n")
-    path.write_text(json.dumps(card, indent=1) + "\n")
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(card, indent=1) + "\n")
+    os.replace(partial, path)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,15 @@ def append_row(table: Path, header: list[str], row: list[Any]) -> None:
         writer.writerow(row)
 
 
+def is_table(table: Path) -> bool:
+    """Whether a table is not there, empty, or one of a run."""
+    if not table.exists():
+        return True
+    with table.open("rb") as file:
+        start = file.readline(1000)
+    return not start or start.startswith(b"stage,step,name,seconds,")
+
+
 def has_row(table: Path, reached: tuple[int, int]) -> bool:
     """Whether a table whose first columns are stage and step has a row of this place."""
     if not table.exists():

@@ -19,6 +19,8 @@ from training.recipe import load_recipe
 from training.sample import Sampler
 from training.train import volumes_of
 
+MARK = "viscera training.sheet"  # in the picture's own text, says who drew it
+
 
 def draw_sheet(sampler: Sampler, count: int, seed: int, target: Path) -> None:
     """`count` samples, ten a row."""
@@ -37,8 +39,18 @@ def draw_sheet(sampler: Sampler, count: int, seed: int, target: Path) -> None:
         place.imshow(
             shown, cmap=COLOURS, vmin=0, vmax=20, alpha=0.45, interpolation="nearest", extent=extent, aspect="auto"
         )
-    figure.savefig(target, dpi=80)
+    figure.savefig(target, dpi=80, metadata={"Software": MARK})
     plt.close(figure)
+
+
+def _check_target(path: Path) -> None:
+    """ValueError where another file than a sheet would be replaced."""
+    if path.suffix != ".png":
+        raise ValueError(f"{path}: must end in .png")
+    if path.exists():
+        with path.open("rb") as file:
+            if MARK.encode() not in file.read(4096):
+                raise ValueError(f"{path}: exists and is no sheet; choose another name, or move it away")
 
 
 def main() -> None:
@@ -52,6 +64,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     try:
+        _check_target(arguments.out)
         recipe = load_recipe(arguments.recipe)
         stage = recipe.stages[arguments.stage]
         volumes = volumes_of(arguments.data)(recipe, stage, False)

@@ -153,7 +153,11 @@ OPERATORS: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
 
 
 def convert(model: Path, folder: Path, card: Card) -> None:
-    """An ONNX network as a teacher's folder. ValueError for a network with operators that are not known."""
+    """An ONNX network as a teacher's folder. ValueError for a network with operators that are not known, and where the
+    folder has a teacher already."""
+    for name in (NETWORK, CARD):
+        if (folder / name).exists():
+            raise ValueError(f"{folder / name}: is there already; name a new folder")
     network = OnnxUNet(model).eval()
     with torch.inference_mode():
         traced = torch.jit.trace(network, torch.zeros(1, 1, *[EXAMPLE_SIDE] * 3))

@@ -33,6 +33,7 @@ from training.recipe import Recipe, Stage, as_table, changed_fields, load_recipe
 from training.run_files import (
     AVERAGED,
     CHECKPOINT,
+    CURVES,
     EVALUATIONS,
     HISTORY,
     METRICS,
@@ -41,6 +42,7 @@ from training.run_files import (
     append_row,
     forget_rows_after,
     has_row,
+    is_table,
     read_past,
     read_saved,
 )
@@ -127,14 +129,21 @@ class Run:
         """Goes on from the checkpoint, if there is one. A run that has ended goes on when its recipe gets a stage.
 
         Without one the run begins, and the tables of an earlier beginning are removed. ValueError where the recipe is
-        another one, and where there are weights that came without a checkpoint: going on would write over them.
+        another one, where there are weights that came without a checkpoint (going on would write over them), and where
+        a table is of something else.
         """
         path = self.out / CHECKPOINT
         if not path.exists():
-            if (self.out / HISTORY).exists():
+            if (self.out / HISTORY).exists() or (self.out / AVERAGED).exists():
                 raise ValueError(f"{self.out} has weights and no checkpoint; begin another run with --start-from them")
-            for name in (METRICS, EVALUATIONS):
-                (self.out / name).unlink(missing_ok=True)
+            tables = [self.out / name for name in (METRICS, EVALUATIONS)]
+            for table in tables:
+                if not is_table(table):
+                    raise ValueError(f"{table}: exists and is of no run; choose another --out")
+            if (self.out / CURVES).exists() and not any(table.exists() for table in tables):
+                raise ValueError(f"{self.out / CURVES}: exists and is of no run; choose another --out")
+            for path in (*tables, self.out / CURVES):
+                path.unlink(missing_ok=True)
             return
         state: dict[str, Any] = read_saved(path)
         changed = changed_fields(state["recipe"], as_table(self.recipe))

@@ -17,6 +17,7 @@ from app.errors import VisceraError
 from evaluation.contenders.plain_unet import State, architecture, build, channels_of, renamed
 
 CONFIGURATION = "3d_fullres"
+DATA_SET = "Dataset001_contender"
 TOLERANCE = 1e-3  # of scores up to some tens, float32
 RESAMPLE = {"is_seg": False, "order_z": 0, "force_separate_z": None}
 
@@ -29,15 +30,23 @@ def main() -> None:
     parser.add_argument("--window", type=int, nargs=3, required=True)
     arguments = parser.parse_args()
     bundle = load_bundle(arguments.bundle, "fine")
+    refuse_foreign(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     trained = torch.jit.load(str(bundle.engine_files(TORCHSCRIPT)[0]), map_location="cpu").float().eval()
     state = renamed(dict(trained.state_dict()))
     network = build(state, len(bundle.labels))
     check(network, trained, bundle.folder, arguments.window)
+    write_model_folder(bundle, state, arguments.window, arguments.out / "nnunet")
     torch.save(state, arguments.out / "fine.pth")
     write_onnx(network, arguments.window, arguments.out / "fine.onnx")
-    write_model_folder(bundle, state, arguments.window, arguments.out / "nnunet")
     print(json.dumps({"parameters": sum(weight.numel() for weight in network.parameters())}))
+
+
+def refuse_foreign(out: Path) -> None:
+    """VisceraError where what is in the folder is not of an earlier call, as its plans, written first, tell."""
+    plans = out / "nnunet" / "plans.json"
+    if out.exists() and any(out.iterdir()) and not (plans.is_file() and DATA_SET in plans.read_text()):
+        raise VisceraError(f"{out}: is not empty and not of an earlier call; choose a new folder")
 
 
 def check(network: torch.nn.Module, trained: torch.nn.Module, folder: Path, window: list[int]) -> None:
@@ -124,7 +133,7 @@ def _plans(bundle: Bundle, channels: list[int], window: list[int]) -> dict[str, 
         "batch_dice": False,
     }
     return {
-        "dataset_name": "Dataset001_contender",
+        "dataset_name": DATA_SET,
         "plans_name": "plans",
         "image_reader_writer": "SimpleITKIO",
         "transpose_forward": [0, 1, 2],

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,9 +106,39 @@ def test_existing_masks(tmp_path, inputs):
     status, lines = run(inputs, out, "--overwrite")
     assert (status, lines["good"]["status"]) == (0, "done")
     assert (out / "good.nii.gz").read_bytes() != b"older"
-    (out / "good.nii.gz").write_bytes(b"older")
+    ours = (out / "good.nii.gz").stat()
     assert run(inputs, out)[0] == 0
-    assert (out / "good.nii.gz").read_bytes() != b"older"  # --overwrite is the default
+    assert (out / "good.nii.gz").stat().st_ino != ours.st_ino  # what Viscera wrote is written anew by itself
+
+
+def test_a_mask_that_something_else_wrote_is_refused_before_any_work(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr("app.pipeline.read", lambda *_, **__: pytest.fail("the scan has been read"))
+    out = tmp_path / "out"
+    out.mkdir()
+    label = save_nifti(out / "good.nii.gz", np.zeros((40, 60, 30), np.uint8))
+    before = label.read_bytes()
+    status, lines = run(inputs, out)
+    assert status == 1
+    assert lines["good"]["error"] == (
+        "good.nii.gz: exists and was not written by viscera; choose another output folder, or say --overwrite"
+    )
+    assert label.read_bytes() == before
+
+
+def test_a_report_is_written_anew_over_an_earlier_one_alone(tmp_path, inputs, capsys):
+    report = tmp_path / "report.jsonl"
+    for _ in range(2):
+        assert run(inputs, tmp_path / "out")[0] == 0
+        assert len(report.read_text().splitlines()) == 1
+    (tmp_path / "out.jsonl").touch()
+    arguments = ["--inputs", str(inputs), "--outputs", str(tmp_path / "out"), "--report"]
+    assert command_line.main([*arguments, str(tmp_path / "out.jsonl")]) == 0  # empty: nothing is lost
+    whole = report.read_text()
+    for foreign in ("notes\n", f"[{whole.strip()}]\n", '{"case": "good"}\n', "\n" + whole):
+        report.write_text(foreign)
+        assert command_line.main([*arguments, str(report)]) == 2
+        assert "exists and is no report of viscera" in capsys.readouterr().err
+        assert report.read_text() == foreign
 
 
 def test_one_file_as_input(tmp_path, inputs):
@@ -122,7 +154,8 @@ def test_an_unexpected_error_is_a_line_too(tmp_path, inputs, monkeypatch):
     monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=broken))
     status, lines = run(inputs, tmp_path / "out")
     assert status == 1
-    assert lines["good"]["error"] == "good_0000.nii.gz: RuntimeError: could not create a primitive"
+    expected = r"good_0000\.nii\.gz: RuntimeError in app\.segment\.segment line \d+: could not create a primitive"
+    assert re.fullmatch(expected, lines["good"]["error"])
     assert lines["good"]["shape"] == [40, 60, 30]
     assert lines["good"]["seconds"]["total"] > 0
 
@@ -201,9 +234,9 @@ def test_an_empty_file_is_no_mask(tmp_path, inputs):
 
 def test_a_mask_that_cannot_be_written_is_named(tmp_path, inputs):
     (tmp_path / "out" / "good.nii.gz").mkdir(parents=True)
-    status, lines = run(inputs, tmp_path / "out")
+    status, lines = run(inputs, tmp_path / "out", "--overwrite")
     assert status == 1
-    assert lines["good"]["error"].startswith("good.nii.gz: cannot be written: ")
+    assert lines["good"]["error"] == "good.nii.gz: cannot be written: Is a directory"
 
 
 def test_an_error_of_many_lines_is_one(tmp_path, inputs, monkeypatch):
@@ -211,7 +244,33 @@ def test_an_error_of_many_lines_is_one(tmp_path, inputs, monkeypatch):
         raise RuntimeError("first\n  second\n")
 
     monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=broken))
-    assert run(inputs, tmp_path / "out")[1]["good"]["error"] == "good_0000.nii.gz: RuntimeError: first second"
+    assert run(inputs, tmp_path / "out")[1]["good"]["error"].endswith(": first second")
+
+
+def test_an_error_of_the_system_while_a_case_is_worked_on_is_said_as_what_it_is(tmp_path, inputs, monkeypatch):
+    """Only writing says that something cannot be written."""
+
+    def broken(_):
+        raise PermissionError(errno.EACCES, "Permission denied", "/some/where/model.bin")
+
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=broken))
+    error = run(inputs, tmp_path / "out")[1]["good"]["error"]
+    assert re.fullmatch(r"model\.bin: PermissionError in app\.segment\.segment line \d+: Permission denied", error)
+
+
+def test_a_switch_shows_where_a_scan_failed(tmp_path, inputs, monkeypatch, capsys):
+    def broken(_):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=broken))
+    run(inputs, tmp_path / "out")
+    assert "Traceback" not in capsys.readouterr().err
+    run(inputs, tmp_path / "out", "--traceback")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert any("segment.py" in line for line in lines)
+    assert lines[-2:] == ["RuntimeError: could not create a primitive", lines[-1]]
+    assert lines[-1].startswith("good: failed: ")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -222,9 +281,10 @@ def test_a_report_that_cannot_be_written_does_not_stop_the_scans(tmp_path, input
     assert "the report is not whole" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["in/good_0000.nii.gz", "out/good.nii.gz"])
+@pytest.mark.parametrize("name", ["in/good_0000.nii.gz", "out/good.nii.gz", "out/../out/good.nii.gz"])
 def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, name):
     before = (inputs / "good_0000.nii.gz").read_bytes()
+    (tmp_path / "out").mkdir()
     arguments = ["--inputs", str(inputs), "--outputs", str(tmp_path / "out"), "--report", str(tmp_path / name)]
     assert command_line.main(arguments) == 2
     assert "would overwrite" in capsys.readouterr().err
@@ -233,7 +293,8 @@ def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, na
 
 def test_help_is_for_a_newcomer():
     result = subprocess.run([sys.executable, "-m", "app", "--help"], capture_output=True, text=True, check=True)
-    for word in ("--skip-existing", "--report", "examples:", "exit status", "1 liver", "viscera-float32"):
+    words = ("--overwrite", "--skip-existing", "--report", "--traceback", "examples:", "exit status", "1 liver")
+    for word in (*words, "viscera-float32"):
         assert word in result.stdout
 
 

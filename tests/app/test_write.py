@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from app import __version__
+from app.errors import CaseError
 from app.read import read
-from app.write import write
+from app.write import check_target, is_replaceable, write
 from tests.files import lps_affine, save_nifti
 
 
@@ -59,8 +61,8 @@ def test_nothing_is_left_when_the_target_cannot_be_written(tmp_path):
     scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
     target = tmp_path / "out" / "a.nii.gz"
     target.mkdir(parents=True)  # a folder where the mask should be
-    with pytest.raises(OSError, match="directory"):
-        write(np.zeros((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
+    with pytest.raises(CaseError, match=r"a\.nii\.gz: cannot be written: Is a directory"):
+        write(np.zeros((4, 3, 2), np.uint8), target, scan.header, scan.orientation, overwrite=True)
     assert [path.name for path in target.parent.iterdir()] == ["a.nii.gz"]
 
 
@@ -87,7 +89,50 @@ def test_nothing_is_left_when_writing_is_stopped_halfway(tmp_path, monkeypatch, 
         raise stop
 
     monkeypatch.setattr("app.write.os.replace", stopped)
-    with pytest.raises(type(stop)):
+    with pytest.raises(CaseError if isinstance(stop, OSError) else type(stop)):
         write(np.ones((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
     assert list(target.parent.iterdir()) == [target]
     assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_mask_says_who_wrote_it(tmp_path, kind):
+    source = save_nifti(tmp_path / "a.nii", np.zeros((2, 3, 4), np.int16), kind=kind, descrip=b"CT of a hospital")
+    assert bytes(written(tmp_path, source).header["descrip"]).rstrip(b"\0") == b"viscera mask " + __version__.encode()
+    assert is_replaceable(tmp_path / "mask.nii.gz")
+    assert not is_replaceable(source)
+
+
+@pytest.mark.parametrize(
+    ("content", "replaceable"),
+    [
+        pytest.param(b"", True, id="an empty file"),
+        pytest.param(b"viscera mask 0.1.0", False, id="words"),
+        pytest.param(gzip.compress(b"viscera mask 0.1.0"), False, id="compressed words"),
+        pytest.param(b"\x1f\x8b\x08 and no more", False, id="damaged"),
+    ],
+)
+def test_what_may_be_replaced(tmp_path, content, replaceable):
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(content)
+    assert is_replaceable(path) == replaceable
+    check_target(path, overwrite=True)
+
+
+def test_a_link_to_nowhere_is_somebody_elses_and_nothing_at_all_is_free(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    check_target(path, overwrite=False)
+    path.symlink_to("nowhere")
+    with pytest.raises(CaseError, match="was not written by viscera"):
+        check_target(path, overwrite=False)
+
+
+def test_what_came_first_while_the_case_was_worked_on_stays(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    target = tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+    check_target(target, overwrite=False)
+    target.write_text("of another program")
+    with pytest.raises(CaseError, match="was not written by viscera"):
+        write(np.zeros((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
+    assert [path.read_text() for path in target.parent.iterdir()] == ["of another program"]

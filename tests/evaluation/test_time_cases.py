@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.errors import SetupError
 from evaluation import time_cases
 from evaluation.masks import open_mask
 from evaluation.measure import Run
@@ -16,24 +17,40 @@ from tests.files import save_nifti
 DATA = Path(__file__).parents[1] / "data"
 
 
+def done(scan, place):
+    save_nifti(place.outputs / f"{scan.name[0]}.nii.gz", np.zeros((2, 2, 2), np.uint8))
+    place.log.write_text("fine")
+    return judged(scan, Run(0.0, 1.0, 0), place, "somewhere", out_of_memory=False)
+
+
 def test_an_interrupted_run_keeps_what_it_has(tmp_path):
     def timer(scan, place):
         if scan.name == "b.nii.gz":
             raise KeyboardInterrupt
-        save_nifti(place.outputs / "a.nii.gz", np.zeros((2, 2, 2), np.uint8))
-        place.log.write_text("fine")
-        return judged(scan, Run(0.0, 1.0, 0), place, "somewhere", out_of_memory=False)
+        return done(scan, place)
 
-    (tmp_path / "efficiency.csv").touch()
-    (tmp_path / "masks").mkdir()
-    for name in ("a", "b", "c"):
-        (tmp_path / "masks" / f"{name}.nii.gz").write_text("of an earlier run")
+    time_all([Path("a.nii.gz"), Path("c.nii")], done, tmp_path, "")
+    (tmp_path / "summary.txt").write_text("2 of 2 cases done\n")
+    assert len(list((tmp_path / "masks").iterdir())) == 2
     with pytest.raises(KeyboardInterrupt):
         time_all([Path("a.nii.gz"), Path("b.nii.gz")], timer, tmp_path, "")
     (mask,) = (tmp_path / "masks").iterdir()
     assert open_mask(mask).case == "a"
     assert "a.nii.gz,1.00" in (tmp_path / "efficiency.csv").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"masks", "curves", "samples", "logs", "efficiency.csv"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["masks/b.nii.gz", "masks/b", "curves/notes.png", "logs/a.md", "samples/.hidden"],
+)
+def test_a_file_that_no_earlier_run_left_stops_it_before_anything_is_removed(tmp_path, name):
+    time_all([Path("a.nii.gz")], done, tmp_path, "")
+    (tmp_path / name).write_text("of somebody else")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SetupError, match=rf"{name}: exists and is not of an earlier run"):
+        time_all([Path("a.nii.gz")], done, tmp_path, "")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def run(monkeypatch, *arguments):

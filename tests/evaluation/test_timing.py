@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from app.errors import SetupError
+from evaluation import timing
 from evaluation.containers import DOCKER_FAILED
 from evaluation.measure import Run, Sample, Usage
 from evaluation.timing import DONE, exit_delays, judged, process_timer, scan_paths, workspace
@@ -41,6 +42,18 @@ def test_what_became_of_a_case(tmp_path, status, timed_out, out_of_memory, mask,
             save_nifti(place.outputs / "X.nii.gz", np.zeros((2, 2, 2), np.uint8))
         case = judged(Path("X_0000.nii.gz"), run, place, "somewhere", out_of_memory=out_of_memory)
     assert (case.status, case.note) == (expected, "" if expected == DONE else "last words")
+
+
+def test_of_a_log_without_end_the_end_is_read_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "LOG_BYTES", 12)
+    with workspace(tmp_path) as place:
+        for text, note in (
+            ("last words\n\n", "last words"),
+            ("1234567890\nlast words\n", "last words (of its log the last 12 bytes were read, not the 10 before)"),
+        ):
+            place.log.write_text(text)
+            case = judged(Path("X_0000.nii.gz"), Run(0.0, 1.0, 3), place, "somewhere", out_of_memory=False)
+            assert case.note == note
 
 
 def test_a_mask_in_spite_of_a_killed_process_is_a_mask(tmp_path):

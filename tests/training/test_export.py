@@ -1,5 +1,7 @@
+import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,8 @@ from training.train import Run  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # nncf and the tracer warn of their own affairs
 
 
-def exported(tmp_path, monkeypatch, run, text=TINY):
-    arguments = ["--run", str(run), "--data", str(tmp_path / "data"), "--weights", str(tmp_path / "weights")]
+def exported(tmp_path, monkeypatch, run, text=TINY, options=()):
+    arguments = [*options, "--run", str(run), "--data", str(tmp_path / "data"), "--weights", str(tmp_path / "weights")]
     monkeypatch.setattr(sys, "argv", ["export", str(write_recipe(tmp_path, text)), *arguments])
     export.main()
     return tmp_path / "weights" / "tiny"
@@ -68,6 +70,43 @@ def test_a_run_that_is_not_what_its_bundle_would_say_is_refused(tmp_path, monkey
     assert stopped.value.code == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "weights" / "tiny").exists()
+
+
+def card(folder, run):
+    (folder / "weights" / "tiny").mkdir(parents=True)
+    stages = [{"run": run, "name": "coarse"}, {"run": run, "name": "fine"}]
+    content = {"files": {}, "training": {"stages": stages}}
+    (folder / "weights" / "tiny" / "bundle.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(("run", "options"), [("run", ()), ("another", ("--replace",))])
+def test_a_bundle_of_the_same_run_is_replaced_and_that_of_another_when_it_is_said(tmp_path, monkeypatch, run, options):
+    monkeypatch.setattr(export, "write_bundle", lambda *given: (given[-1].mkdir(), (given[-1] / "new").touch()))
+    card(tmp_path, run)
+    folder = exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2), options=options)
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("end", [OSError("no space left"), KeyboardInterrupt()])
+def test_a_bundle_is_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch, capsys, end):
+    monkeypatch.setattr(export, "write_bundle", lambda *given: given[-1].mkdir())
+    card(tmp_path, "run")
+    before = (tmp_path / "weights" / "tiny" / "bundle.json").read_bytes()
+    rename = Path.rename
+
+    def stopped(path, target):
+        if target == tmp_path / "weights" / "tiny" and not list(path.iterdir()):  # the new one has nothing in it
+            raise end
+        return rename(path, target)
+
+    run = stopped_run(tmp_path, 1, 2)
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(SystemExit if isinstance(end, OSError) else KeyboardInterrupt):
+        exported(tmp_path, monkeypatch, run)
+    assert (tmp_path / "weights" / "tiny" / "bundle.json").read_bytes() == before
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["tiny"]
+    assert isinstance(end, KeyboardInterrupt) or "no space left" in capsys.readouterr().err
 
 
 def test_a_run_that_was_carried_home_without_its_optimiser(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from training.run_files import append_row, forget_rows_after, has_row, read_past  # noqa: E402
+from training.run_files import append_row, forget_rows_after, has_row, is_table, read_past  # noqa: E402
 
 HEADER = ["stage", "step", "loss"]
 
@@ -23,6 +23,21 @@ def test_a_row_is_found_by_its_place(table):
     assert has_row(table, (0, 40))
     assert not has_row(table, (1, 40))
     assert not has_row(table.with_name("nothing.csv"), (0, 40))
+
+
+@pytest.mark.parametrize(
+    ("content", "ours"),
+    [
+        pytest.param(None, True, id="not there"),
+        pytest.param("", True, id="empty"),
+        pytest.param("stage,step,name,seconds,loss\n0,20,coarse,1,0.5\n", True, id="of a run"),
+        pytest.param("stage,step,loss\n", False, id="of something else"),
+    ],
+)
+def test_whose_a_table_is(tmp_path, content, ours):
+    if content is not None:
+        (tmp_path / "metrics.csv").write_text(content)
+    assert is_table(tmp_path / "metrics.csv") == ours
 
 
 def test_what_comes_after_the_checkpoint_is_forgotten(table):
