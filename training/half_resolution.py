@@ -1,8 +1,8 @@
-"""Half resolution: a U-Net whose features have half the voxels' resolution or less. Tensors (batch, channel, z, y, x).
+"""Half resolution: a U-Net of features at half the voxels' resolution or less. Tensors (batch, channel, z, y, x).
 
-Eight voxels become eight channels at the entry (space to depth: none is thrown away, as by a strided stem), eight scores
-of a class become eight voxels at the exit. The finest level, which costs most, has separable convolutions; where voxels
-are few, whole ones. Skips are added, not concatenated. In use the norms are part of the convolutions.
+Eight voxels become eight channels at the entry (space to depth: none is thrown away, as by a strided stem), eight
+scores of a class become eight voxels at the exit. The finest level, which costs most, has separable convolutions; where
+voxels are few, whole ones. Skips are added, not concatenated. In use the norms are part of the convolutions.
 """
 
 from importlib.util import find_spec
