@@ -163,13 +163,31 @@ def test_a_slope_that_means_nothing_is_left_out(tmp_path, slope):
     assert_array_equal(read(path).voxels, VOXELS.T)
 
 
-@pytest.mark.parametrize(("unit", "scale"), [(1, 0.001), (3, 1000.0)])
-def test_other_units_of_length_are_converted(tmp_path, unit, scale):
+@pytest.mark.parametrize(("unit", "scale"), [(1, 0.001), (1 + 8, 0.001), (3, 1000.0)])  # 8: seconds, of time
+@pytest.mark.parametrize(
+    ("codes", "warnings"),
+    [
+        pytest.param((1, 1), ["not mm; converted"], id="sform and qform"),
+        pytest.param((0, 1), ["not mm; converted"], id="qform alone"),
+        pytest.param((0, 0), ["no usable orientation", "not mm; converted"], id="no orientation, voxel sizes alone"),
+    ],
+)
+def test_other_units_of_length_are_converted(tmp_path, unit, scale, codes, warnings):
     affine = lps_affine()
     affine[:3] *= scale
-    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, xyzt_units=unit))
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, codes=codes, xyzt_units=unit))
     assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
-    assert any("not mm" in warning for warning in scan.warnings)
+    assert scan.voxel_ml == pytest.approx(0.0018)
+    assert len(scan.warnings) == len(warnings)
+    assert all(part in warning for part, warning in zip(warnings, scan.warnings, strict=True))
+
+
+@pytest.mark.parametrize("unit", [0, 2, 2 + 8])
+@pytest.mark.parametrize("codes", [(1, 1), (0, 0)])
+def test_millimetres_and_an_unknown_unit_are_mm(tmp_path, unit, codes):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=codes, xyzt_units=unit))
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert not any("not mm" in warning for warning in scan.warnings)
 
 
 def test_very_fine_voxels_are_not_singular(tmp_path):
