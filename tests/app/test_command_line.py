@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -229,6 +230,79 @@ def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, na
     assert command_line.main(arguments) == 2
     assert "would overwrite" in capsys.readouterr().err
     assert (inputs / "good_0000.nii.gz").read_bytes() == before
+
+
+STOPPED_WHILE_WRITING = """
+import sys, time
+from app import command_line, write
+from tests.models import known_models
+
+def slow_replace(*_):
+    print("writing", flush=True)
+    time.sleep(60)
+
+command_line.load_models = lambda *_, **__: known_models()
+write.os.replace = slow_replace
+sys.exit(command_line.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        pytest.param(signal.SIGTERM, 143, "", id="docker stop"),
+        pytest.param(signal.SIGINT, 130, "viscera: interrupted\n", id="Ctrl-C"),
+    ],
+)
+def test_a_program_that_is_stopped_leaves_nothing_half_written(tmp_path, inputs, number, status, said):
+    command = [sys.executable, "-c", STOPPED_WHILE_WRITING, "--inputs", str(inputs), "--outputs", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        assert len(list((tmp_path / "out").iterdir())) == 1
+        process.send_signal(number)
+        assert process.communicate(timeout=30) == ("", said)
+    assert process.returncode == status
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("cpus", "quota", "pinned"),
+    [
+        pytest.param(4, None, True, id="no quota"),
+        pytest.param(4, 4.0, True, id="as much time as CPUs"),
+        pytest.param(4, 3.9, False, id="less time than CPUs"),
+    ],
+)
+def test_threads_are_bound_to_cores_where_they_have_them(tmp_path, inputs, monkeypatch, cpus, quota, pinned):
+    asked = []
+
+    def load_models(system, **choices):
+        asked.append((system.segment.engine, choices))
+        return known_models()
+
+    monkeypatch.setattr(command_line, "load_models", load_models)
+    monkeypatch.setattr(command_line.resources, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(command_line.resources, "cpu_quota", lambda *_: quota)
+    run(inputs, tmp_path / "out", "--system", "viscera-float32")
+    run(inputs, tmp_path / "out", "--threads", "7")
+    assert asked == [
+        ("openvino-float32", {"threads": 4, "pinned": pinned}),
+        ("openvino-int8", {"threads": 7, "pinned": pinned}),
+    ]
+
+
+def test_a_peak_that_is_not_the_cases_own_is_not_given(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(command_line.resources, "reset_peak_memory", lambda: False)
+    assert run(inputs, tmp_path / "out")[1]["good"]["peak_memory_mb"] is None
+    monkeypatch.setattr(command_line.resources, "reset_peak_memory", lambda: True)
+    monkeypatch.setattr(command_line.resources, "peak_memory_mb", lambda: 123.4)
+    assert run(inputs, tmp_path / "out")[1]["good"]["peak_memory_mb"] == 123.4
+
+
+def test_the_memory_of_the_container_is_the_limit(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(command_line.resources, "usable_memory", lambda: 300_000)
+    error = run(inputs, tmp_path / "out")[1]["good"]["error"]
+    assert error.startswith("good_0000.nii.gz: (40, 60, 30) voxels need 0.000469 GB, more than the 0.000279 GB")
 
 
 def test_help_is_for_a_newcomer():

@@ -1,4 +1,7 @@
 import gzip
+import subprocess
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +11,8 @@ from numpy.testing import assert_array_equal
 from app.read import read
 from app.write import write
 from tests.files import lps_affine, save_nifti
+
+PROJECT = Path(__file__).parents[2]
 
 
 def written(tmp_path, source, value=3):
@@ -34,6 +39,13 @@ def test_the_header_leaves_as_it_came(tmp_path, codes, kind):
     assert_array_equal(ours.header["pixdim"], theirs.header["pixdim"])
     assert ours.header["xyzt_units"] == theirs.header["xyzt_units"]
     assert_array_equal(np.asarray(ours.dataobj), np.full((2, 3, 4), 3, np.uint8), strict=True)
+
+
+def test_a_range_for_display_is_of_hu_and_goes(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16), cal_min=-160, cal_max=240)
+    header = written(tmp_path, source).header
+    assert (header["cal_min"], header["cal_max"]) == (0, 0)
+    assert (read(source).header["cal_min"], read(source).header["cal_max"]) == (-160, 240)  # only read
 
 
 def test_scaling_and_byte_order_of_the_scan_do_not_touch_the_labels(tmp_path):
@@ -68,6 +80,7 @@ def test_an_older_mask_is_replaced_and_equal_masks_are_equal_files(tmp_path):
     source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16))
     written(tmp_path, source, value=1)
     first = (tmp_path / "mask.nii.gz").read_bytes()
+    assert (first[3], first[4:8]) == (0, bytes(4))  # gzip's flags and time: no file name, no second of its making
     written(tmp_path, source, value=2)
     written(tmp_path, source, value=1)
     assert (tmp_path / "mask.nii.gz").read_bytes() == first
@@ -91,3 +104,40 @@ def test_nothing_is_left_when_writing_is_stopped_halfway(tmp_path, monkeypatch, 
         write(np.ones((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
     assert list(target.parent.iterdir()) == [target]
     assert target.read_bytes() == before
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from app import write
+from app.read import read
+
+replace = write.os.replace
+
+def wait_and_replace(*paths):
+    print("whole", flush=True)
+    sys.stdin.readline()
+    replace(*paths)
+
+write.os.replace = wait_and_replace
+scan, value = read(Path(sys.argv[1])), int(sys.argv[3])
+write.write(np.full(scan.grid.shape, value, np.uint8), Path(sys.argv[2]), scan.header, scan.orientation)
+"""
+
+
+def test_two_processes_that_write_one_mask_at_the_same_time(tmp_path):
+    """As two containers on one folder do: both are done before either puts its mask into place."""
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16))
+    target = tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+    commands = [[sys.executable, "-c", WRITER, str(source), str(target), str(value)] for value in (1, 2)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen(command, cwd=PROJECT, **pipes) for command in commands]
+    assert [writer.stdout.readline() for writer in writers] == ["whole\n", "whole\n"]
+    assert len(list(target.parent.iterdir())) == 2
+    for writer, value in zip(writers, (1, 2), strict=True):
+        assert writer.communicate("go on\n")[1] == ""
+        assert writer.returncode == 0
+        assert_array_equal(np.asarray(nib.load(target).dataobj), np.full((2, 3, 4), value, np.uint8))
+    assert list(target.parent.iterdir()) == [target]
