@@ -129,14 +129,16 @@ def run(todo: list[tuple[str, Mutant]], results: Path) -> None:
     for name in HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    sys.dont_write_bytecode = True  # a module's cache is told by its second and its size, and a mutant may have both
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     results.parent.mkdir(parents=True, exist_ok=True)
     is_new = not results.exists()
     with tempfile.TemporaryDirectory() as folder, results.open("a", newline="") as file:
         copy = prepared(Path(folder))
         if todo and run_tests(copy, [["app", "tests/app"]]):
             sys.exit("the fast tests of app fail without a mutant: put that right first")
+        # what was compiled in that run stays; a mutant's is not kept, for it might be taken for the next one's: a cache
+        # is told by its source's second and size
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         writer = csv.DictWriter(file, COLUMNS)
         if is_new:
             writer.writeheader()

@@ -233,14 +233,15 @@ def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, na
 
 
 STOPPED_WHILE_WRITING = """
-import sys, time
+import signal, sys, time
 from app import command_line, write
 from tests.models import known_models
 
 def slow_replace(*_):
     print("writing", flush=True)
-    time.sleep(60)
+    time.sleep(20)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background ignores it
 command_line.load_models = lambda *_, **__: known_models()
 write.os.replace = slow_replace
 sys.exit(command_line.main(sys.argv[1:]))
@@ -260,7 +261,7 @@ def test_a_program_that_is_stopped_leaves_nothing_half_written(tmp_path, inputs,
         assert process.stdout.readline() == "writing\n"
         assert len(list((tmp_path / "out").iterdir())) == 1
         process.send_signal(number)
-        assert process.communicate(timeout=30) == ("", said)
+        assert process.communicate(timeout=10) == ("", said)
     assert process.returncode == status
     assert list((tmp_path / "out").iterdir()) == []
 
