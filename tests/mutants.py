@@ -104,7 +104,7 @@ def _changes(node: ast.AST) -> Iterator[ast.AST]:
             yield operand
         case ast.Expr(value=ast.Call()) | ast.Assign(targets=[ast.Attribute() | ast.Subscript(), *_]):
             yield ast.Pass()
-        case ast.Return(value=value) if value is not None and ast.unparse(value) != "None":
+        case ast.Return(value=value) if value is not None and not isinstance(value, ast.Constant):
             yield ast.Return(ast.Constant(None))
         case ast.If() | ast.IfExp():
             yield from (_with(node, test=ast.Constant(forced)) for forced in (True, False))

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from app import command_line
+from app import __version__, command_line
 from app.errors import SetupError
 from app.labels import ORGANS
 from tests.files import body_phantom, lps_affine, save_nifti
@@ -141,6 +141,9 @@ def test_broken_models_end_the_run(tmp_path, inputs, monkeypatch, capsys):
     "arguments",
     [
         pytest.param(["--inputs", "{in}"], id="no outputs"),
+        pytest.param(["--outputs", "{out}"], id="no inputs"),
+        pytest.param(["--input", "{in}", "--outputs", "{out}"], id="half a word"),
+        pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "4097"], id="one thread too many"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "0"], id="no threads"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "two"], id="threads in words"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "9" * 20], id="threads beyond counting"),
@@ -154,6 +157,32 @@ def test_wrong_options_end_with_2(tmp_path, inputs, arguments):
     with pytest.raises(SystemExit) as caught:
         command_line.main([names.get(argument, argument) for argument in arguments])
     assert caught.value.code == 2
+
+
+def test_as_many_threads_as_there_may_be(tmp_path, inputs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command_line, "load_models", lambda *_, threads, **__: asked.append(threads) or known_models())
+    monkeypatch.setattr(command_line, "run_case", lambda *arguments, **_: arguments[3]())
+    for threads in ("1", "4096"):
+        assert run(inputs, tmp_path / "out", "--threads", threads)[0] == 0
+    assert asked == [1, 4096]
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command_line.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"viscera {__version__}\n"
+
+
+def test_broken_models_are_said_even_where_no_scan_can_be_read(tmp_path, inputs, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise SetupError("weights/fine/bundle.json: field name is missing")
+
+    monkeypatch.setattr(command_line, "load_models", broken)
+    (inputs / "good_0000.nii.gz").write_text("no scan")
+    assert command_line.main(["--inputs", str(inputs), "--outputs", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "viscera: weights/fine/bundle.json: field name is missing"
 
 
 @pytest.mark.parametrize(
