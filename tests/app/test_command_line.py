@@ -191,6 +191,7 @@ def test_broken_models_are_said_even_where_no_scan_can_be_read(tmp_path, inputs,
         pytest.param("nowhere", "out", [], "nowhere: cannot be read", id="no input folder"),
         pytest.param("empty", "out", [], "no .nii or .nii.gz file; put scans there", id="empty input folder"),
         pytest.param("in", "file", [], "file: cannot be written to", id="a file for a folder"),
+        pytest.param("in", "/proc", [], "/proc: cannot be written to", id="a folder where nothing can be made"),
         pytest.param("in", "out", ["--system", "nobody"], "nobody.toml: cannot be read", id="no such system"),
         pytest.param("in", "out", ["--report", "/no/where/r.jsonl"], "report cannot be written", id="no report"),
     ],
@@ -221,6 +222,40 @@ def test_the_longest_name_that_a_mask_can_have(tmp_path, inputs):
     name = "b" * 248
     (inputs / f"{name}.nii").write_bytes((inputs / "good_0000.nii.gz").read_bytes())
     assert run(inputs, tmp_path / "out")[1][name]["status"] == "done"
+
+
+def test_a_folder_for_masks_is_made_with_those_above_it(tmp_path, inputs):
+    assert command_line.main(["--inputs", str(inputs), "--outputs", str(tmp_path / "a" / "b" / "c")]) == 0
+    assert (tmp_path / "a" / "b" / "c" / "good.nii.gz").exists()
+
+
+def test_a_file_of_one_byte_is_a_mask_and_costs_nothing(tmp_path, inputs):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "good.nii.gz").write_bytes(b"x")
+    line = run(inputs, tmp_path / "out", "--skip-existing")[1]["good"]
+    assert (line["status"], line["seconds"], line["peak_memory_mb"]) == ("skipped", None, None)
+    assert line["shape"] == [40, 60, 30]
+
+
+def test_want_of_memory_is_said_with_what_to_do(tmp_path, inputs, monkeypatch):
+    def hungry(_):
+        raise MemoryError
+
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=hungry))
+    error = run(inputs, tmp_path / "out")[1]["good"]["error"]
+    assert error == "good_0000.nii.gz: not enough memory; raise the container's limit"
+
+
+def test_the_header_is_read_once_and_its_spacing_said_as_it_was_meant(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(command_line, "read_header", lambda _: pytest.fail("it is known already"))
+    save_nifti(inputs / "good_0000.nii.gz", body_phantom((40, 60, 30)), lps_affine((3, 2, 5.7)))
+    assert run(inputs, tmp_path / "out")[1]["good"]["spacing_mm"] == [3, 2, 5.7]  # 5.69999980926514 in the file
+
+
+def test_a_header_without_axes_has_no_shape(tmp_path, inputs):
+    save_nifti(inputs / "bad.nii.gz", body_phantom(), dim=[0, 4, 5, 6, 1, 1, 1, 1])
+    line = run(inputs, tmp_path / "out")[1]["bad"]
+    assert (line["status"], line["shape"], line["spacing_mm"]) == ("failed", [], [])
 
 
 def test_an_empty_file_is_no_mask(tmp_path, inputs):

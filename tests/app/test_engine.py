@@ -140,7 +140,7 @@ def unpooled(classes=14, factor=2):
 
 def saved(bundle, folder, model):
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
-    digests = {name: sha256((folder / name).read_bytes()).hexdigest() for name in ("model.xml", "model.bin")}
+    digests = {name: sha256((folder / name).read_bytes()).hexdigest() for name in ("model.bin", "model.xml")}
     return replace(bundle, folder=folder, files={"openvino-float32": digests})
 
 
@@ -187,7 +187,12 @@ def test_a_localisers_scores_cover_its_volume(tmp_path, stride, message):
         pytest.param(FINE, network(volume=(16, 16, 16)), "its input is .* field window says", id="the smallest only"),
         pytest.param(FINE, network(volume=FINE.window.largest), "its input is .* field window", id="the largest only"),
         pytest.param(LOCALISER, network(volume=(8, 8, 8)), "its input is .* field shape says", id="another shape"),
-        pytest.param(FINE, unpooled(factor=32), "which field window says: .*", id="a coarser multiple"),
+        pytest.param(
+            replace(FINE, window=Window((32, 32, 32), (16, 16, 16), 16, 0.75)),
+            unpooled(factor=32),
+            r"cannot take \(16, 16, 16\), which field window says",
+            id="a coarser multiple",
+        ),
         pytest.param(
             replace(FINE, window=Window((64, 64, 64), (32, 32, 32), 16, 0.75)),
             unpooled(factor=32),
@@ -219,3 +224,28 @@ def test_torchscript_that_is_not_its_bundles_is_refused_at_its_first_window(tmp_
     engine = load_engine(bundle, "torchscript", "f32", 1, pinned=False)
     with pytest.raises(SetupError, match=r"model\.pt: gives scores of shape .* fields labels and window"):
         engine(np.zeros((16, 16, 16), np.float32))
+
+
+def secretive():
+    """Seven classes, in a shape that depends on the volume's values as far as can be told beforehand."""
+    model = network()
+    (volume,), (result,) = model.get_parameters(), model.get_results()
+    nothing = opset13.convert(opset13.multiply(opset13.reduce_max(volume, np.arange(5)), np.float32(0)), "i64")
+    shape = opset13.add(opset13.constant(np.array([1, 7, 32, 16, 32], np.int64)), nothing)
+    return openvino.Model([opset13.reshape(result.input_value(0), shape, False)], [volume], "tiny")
+
+
+def test_scores_that_show_their_shape_only_when_they_come_are_checked_then(tmp_path):
+    engine = loaded(FINE, tmp_path, secretive())
+    with pytest.raises(SetupError, match=r"gives scores of shape \(1, 7, 32, 16, 32\) for a volume of \(16, 16, 32\)"):
+        engine(np.ones((16, 16, 32), np.float32))
+
+
+def test_torch_takes_the_threads_that_it_is_given(fine):
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        load_engine(fine, "torchscript", "f32", before + 1, pinned=False)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

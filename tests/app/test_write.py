@@ -67,6 +67,23 @@ def test_voxels_go_where_they_belong_in_a_flipped_file(tmp_path):
     assert np.argwhere(got == 5).tolist() == [[1, 1, 2]]
 
 
+def test_every_voxel_goes_to_its_place(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    mask = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)  # z, y, x
+    write(mask, tmp_path / "m.nii.gz", scan.header, scan.orientation)
+    assert_array_equal(np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj), mask.transpose(2, 1, 0))
+
+
+def test_a_mask_has_no_extensions_whatever_its_scan_has(tmp_path):
+    image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), lps_affine())
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello" * 50))
+    nib.save(image, tmp_path / "a.nii.gz")
+    mask = written(tmp_path, tmp_path / "a.nii.gz")
+    assert_array_equal(np.asarray(mask.dataobj), np.full((2, 3, 4), 3, np.uint8))
+    assert not mask.header.extensions
+    assert len(gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())) == 352 + 24
+
+
 def test_nothing_is_left_when_the_target_cannot_be_written(tmp_path):
     scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
     target = tmp_path / "out" / "a.nii.gz"
