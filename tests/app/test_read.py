@@ -158,6 +158,12 @@ def test_scaled_voxels(tmp_path):
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
+def test_an_intercept_that_means_nothing_is_left_out(tmp_path, slope):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS, scl_slope=2.0, scl_inter=slope or np.nan)
+    assert_array_equal(read(path).voxels, 2 * VOXELS.T)
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
 def test_a_slope_that_means_nothing_is_left_out(tmp_path, slope):
     path = save_nifti(tmp_path / "a.nii.gz", VOXELS, scl_slope=slope, scl_inter=5.0)
     assert_array_equal(read(path).voxels, VOXELS.T)
@@ -203,6 +209,13 @@ def test_extensions_are_skipped(tmp_path):
     assert_array_equal(read(tmp_path / "a.nii.gz").voxels, VOXELS.T)
 
 
+def with_another_sum(path):
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # of the checksum: every voxel is there
+    path.write_bytes(content)
+    return path
+
+
 def truncated(path):
     path.write_bytes(path.read_bytes()[:-20])
     return path
@@ -222,6 +235,7 @@ def rewritten(path, content):
             "truncated, 44 of 48 bytes",
             id="voxels missing inside a whole gzip",
         ),
+        pytest.param(lambda p: with_another_sum(save_nifti(p, VOXELS)), "gzip data are .* damaged", id="wrong sum"),
         pytest.param(lambda p: rewritten(p, b""), "holds 0 bytes", id="empty"),
         pytest.param(lambda p: rewritten(p, b"no scan, only words " * 40), "not a NIfTI file", id="text"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"words " * 99)), "not a NIfTI file", id="packed text"),
