@@ -12,7 +12,7 @@ def drop_small(labels: Labels, *, min_share: float) -> Labels:
     A new uint8 array; `min_share` 1 keeps the largest part of each organ (and its equals), 0 keeps all.
     """
     parts, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes = np.bincount(parts.ravel())
     organ = np.zeros(count + 1, np.uint8)
     organ[parts.ravel()] = labels.ravel()
     largest = np.zeros(256, np.int64)

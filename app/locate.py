@@ -102,8 +102,7 @@ def _cut(
         for (low, high), spacing in zip(spans, grid.spacing, strict=True)
     )
     reaching, inside = (np.bincount(parts[at].ravel(), minlength=len(sizes)) for at in (touched, within))
-    result: NDArray[np.bool_] = (reaching > 0) & (inside < sizes)
-    result[0] = False
+    result: NDArray[np.bool_] = (reaching > 0) & (inside < sizes)  # never 0, whose size is taken as 0
     return result
 
 

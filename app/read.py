@@ -212,10 +212,12 @@ def _axes(header: Header) -> tuple[NDArray[np.float64], list[str]]:
     """
     sform, qform = _sform(header), _qform(header)
     axes = next((form for form in (sform, qform) if form is not None), None)
+    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    converted = ["the header's unit of length is not mm; converted"] if scale != 1 else []
     if axes is None:
-        return _scanner_order(header), [f"the header has no usable orientation; {AS_SCANNED}"]
-    if (scale := MM_PER_UNIT.get(int(header["xyzt_units"]) & 7)) is not None:
-        return axes * scale, ["the header's unit of length is not mm; converted"]
+        return _scanner_order(header) * scale, [f"the header has no usable orientation; {AS_SCANNED}", *converted]
+    if converted:
+        return axes * scale, converted
     warnings = []
     if sform is None and header["sform_code"] > 0:
         warnings.append("the header's sform is not finite or singular; the qform is used")

@@ -1,4 +1,7 @@
-"""Models whose answers are known: tissue is liver, bone is spleen. No weights, no engine, milliseconds."""
+"""Models whose answers are known: tissue is liver, bone is spleen. No weights, no engine, milliseconds.
+
+The two bundles differ in every field that may differ, and along every axis: one taken for the other shows.
+"""
 
 import numpy as np
 
@@ -7,32 +10,46 @@ from app.labels import CLASSES
 from app.normalise import Intensity
 from app.pipeline import Models
 
-PLAIN = Intensity(-1024, 3000, 0, 1)  # the network sees HU
-USUAL = {
-    "axes": "zyx",
-    "labels": CLASSES,
-    "intensity": PLAIN,
-    "files": {"openvino-float32": {"model.xml": "", "model.bin": ""}},
-}
-LOCALISER = Bundle(name="localiser", role="localiser", shape=(32, 32, 32), training={}, accuracy={}, **USUAL)
+LOCALISER = Bundle(
+    name="localiser",
+    role="localiser",
+    axes="zyx",
+    labels=CLASSES,
+    intensity=Intensity(-1200, 1500, 300, 200),
+    files={"openvino-int8": {"coarse.xml": "1", "coarse.bin": "2"}},
+    training={"scans": ["a"]},
+    accuracy={"recall": 0.99},
+    shape=(32, 16, 48),
+)
 FINE = Bundle(
     name="fine",
     role="fine",
-    spacing_mm=(3.0, 3.0, 3.0),
-    window=Window((32, 32, 32), (16, 16, 16), 16, 0.75),
-    training={},
-    accuracy={},
-    **USUAL,
+    axes="zyx",
+    labels=CLASSES,
+    intensity=Intensity(-1024, 3000, -50, 10),
+    files={"openvino-float32": {"model.xml": "3", "model.bin": "4"}},
+    training={"scans": ["a", "b"]},
+    accuracy={"dice": 0.9},
+    spacing_mm=(4.0, 3.0, 2.0),
+    window=Window((32, 48, 64), (16, 16, 32), 16, 0.75),
 )
 
 
-def tissue_is_liver(volume):
-    """Background scores 0; liver wins above -480 HU, midway between air and tissue, spleen above 680 HU."""
-    scores = np.full((14, *volume.shape), -1e4, np.float32)
-    scores[0] = 0
-    scores[1] = volume + 480
-    scores[3] = 2 * volume - 200
-    return scores
+def tissue_is_liver(bundle):
+    """Background scores 0; liver wins above -480 HU, midway between air and tissue, spleen above 680 HU.
+
+    HU as they were before normalising with the bundle's intensities: with others, everything is liver or nothing.
+    """
+
+    def engine(volume):
+        hu = volume * bundle.intensity.deviation + bundle.intensity.mean
+        scores = np.full((14, *volume.shape), -1e4, np.float32)
+        scores[0] = 0
+        scores[1] = hu + 480
+        scores[3] = 2 * hu - 200
+        return scores
+
+    return engine
 
 
 def nothing(volume):
@@ -41,5 +58,5 @@ def nothing(volume):
     return scores
 
 
-def known_models(localiser=tissue_is_liver, fine=tissue_is_liver):
-    return Models(LOCALISER, localiser, FINE, fine)
+def known_models(localiser=None, fine=None):
+    return Models(LOCALISER, localiser or tissue_is_liver(LOCALISER), FINE, fine or tissue_is_liver(FINE))

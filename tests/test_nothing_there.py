@@ -8,6 +8,8 @@ import pytest
 from app import command_line
 from tests.files import lps_affine, save_nifti
 
+pytestmark = pytest.mark.slow  # the fine model runs on all of a body's volume
+
 AIR = np.full((160, 150, 60), -1000, np.int16)
 X, Y = np.meshgrid(np.linspace(-1, 1, 160), np.linspace(-1, 1, 150), indexing="ij")
 

@@ -1,11 +1,14 @@
 import hashlib
 import json
+import math
+from dataclasses import replace
 
 import pytest
 
-from app.bundle import load_bundle
+from app.bundle import Window, load_bundle
 from app.errors import SetupError
 from app.labels import CLASSES
+from tests import models
 
 SHA256 = hashlib.sha256(b"<net/>").hexdigest()
 FINE = {
@@ -46,7 +49,11 @@ def test_a_localiser(tmp_path):
 
 
 def without(field):
-    return {name: value for name, value in FINE.items() if name != field}
+    return without_from(FINE, field)
+
+
+def without_from(table, field):
+    return {name: value for name, value in table.items() if name != field}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,7 @@ def without(field):
     [
         pytest.param("{", "not JSON", id="half a file"),
         pytest.param("[]", "must be a table", id="a list"),
+        pytest.param("3", "must be a table", id="a number"),
         pytest.param(without("intensity"), "field intensity is missing", id="missing"),
         pytest.param(FINE | {"colour": 1}, "unknown field colour", id="unknown"),
         pytest.param(FINE | {"folder": "/"}, "unknown field folder", id="not for the file to say"),
@@ -62,6 +70,13 @@ def without(field):
         pytest.param(FINE | {"role": "localiser"}, "a localiser has a shape", id="wrong fields for the role"),
         pytest.param(LOCALISER, "the system uses it as 'fine'", id="the other role"),
         pytest.param(without("window"), "has spacing_mm and window", id="no window"),
+        pytest.param(without("spacing_mm"), "has spacing_mm and window", id="no spacing"),
+        pytest.param(FINE | {"shape": [128, 128, 128]}, "has spacing_mm and window, and no shape", id="a shape, too"),
+        pytest.param(without_from(LOCALISER, "shape"), "a localiser has a shape", id="no shape"),
+        pytest.param(LOCALISER | {"spacing_mm": [1, 1, 1]}, "neither spacing_mm nor", id="a localiser's spacing"),
+        pytest.param(LOCALISER | {"window": FINE["window"]}, "neither spacing_mm nor", id="a localiser's window"),
+        pytest.param(LOCALISER | {"shape": [128, 0, 128]}, "shape must be above zero", id="nothing along an axis"),
+        pytest.param(FINE | {"spacing_mm": [1, 0, 1]}, "spacing_mm must be above zero", id="no spacing along an axis"),
         pytest.param(FINE | {"labels": ["background"]}, "labels must be", id="other labels"),
         pytest.param(FINE | {"name": 3}, "field name must be text", id="a number for text"),
         pytest.param(FINE | {"spacing_mm": [1, 1]}, "spacing_mm needs 3 values", id="two of three"),
@@ -89,6 +104,33 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path, table, message):
     with pytest.raises(SetupError, match=message) as caught:
         load_bundle(saved(tmp_path, table), "fine")
     assert str(caught.value).startswith(str(tmp_path / "bundle.json"))
+
+
+def test_the_smallest_of_everything():
+    Window((1, 2, 3), (1, 1, 1), 1, 1.0)
+    replace(models.LOCALISER, shape=(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("largest", "smallest", "multiple", "step", "message"),
+    [
+        pytest.param((32, 32, 32), (16, 16, 16), 0, 0.5, "multiple must be >= 1", id="multiples of nothing"),
+        pytest.param((32, 32, 32), (16, 16, 16), 16, 0.0, "step in", id="windows that never move on"),
+        pytest.param((32, 32, 32), (16, 16, 16), 16, 1.01, "step in", id="gaps between windows"),
+        pytest.param((32, 32, 32), (16, 0, 16), 16, 0.5, "must be multiples of 16", id="no voxel"),
+        pytest.param((32, 16, 32), (16, 32, 16), 16, 0.5, "must be multiples of 16", id="smallest above largest"),
+        pytest.param((32, 40, 32), (16, 16, 16), 16, 0.5, "must be multiples of 16", id="largest is no multiple"),
+        pytest.param((32, 32, 32), (16, 16, 8), 16, 0.5, "must be multiples of 16", id="smallest is no multiple"),
+    ],
+)
+def test_windows_that_cannot_be(largest, smallest, multiple, step, message):
+    with pytest.raises(ValueError, match=message):
+        Window(largest, smallest, multiple, step)
+
+
+def test_an_endless_spacing_is_refused():
+    with pytest.raises(ValueError, match="spacing_mm must be above zero"):
+        replace(models.FINE, spacing_mm=(1.0, math.inf, 1.0))
 
 
 @pytest.mark.parametrize(

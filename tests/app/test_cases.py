@@ -51,7 +51,8 @@ def test_one_file(tmp_path):
 def test_two_inputs_of_one_mask_both_clash(tmp_path):
     cases = find_cases(made(tmp_path / "in", "a.nii", "a_0000.nii.gz", "b.nii"), tmp_path / "out")
     assert [case.clash is None for case in cases] == [False, False, True]
-    assert "a_0000.nii.gz would have the same mask a.nii.gz" in cases[0].clash
+    assert cases[0].clash == "a.nii: a_0000.nii.gz would have the same mask a.nii.gz; rename one"
+    assert cases[1].clash == "a_0000.nii.gz: a.nii would have the same mask a.nii.gz; rename one"
 
 
 def test_a_scan_is_never_overwritten(tmp_path):
@@ -63,14 +64,26 @@ def test_a_scan_is_never_overwritten(tmp_path):
 
 @pytest.mark.parametrize("names", [(), ("notes.txt",)])
 def test_nothing_to_do(tmp_path, names):
-    with pytest.raises(SetupError, match=r"no \.nii"):
+    with pytest.raises(SetupError, match=r"no \.nii or \.nii\.gz file; put scans there, not into folders below it"):
         find_cases(made(tmp_path / "in", *names), tmp_path / "out")
+
+
+def test_a_link_to_where_nobody_may_look_is_a_scan_that_fails_later(tmp_path, monkeypatch):
+    inputs, is_dir = made(tmp_path / "in", "a.nii"), Path.is_dir
+
+    def forbidden(path):
+        if path.name == "a.nii":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    assert [case.name for case in find_cases(inputs, tmp_path / "out")] == ["a"]
 
 
 def test_no_such_folder_and_no_such_file_type(tmp_path):
     with pytest.raises(SetupError, match="cannot be read: No such file"):
         find_cases(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(SetupError, match=r"no \.nii"):
+    with pytest.raises(SetupError, match=r"no \.nii or \.nii\.gz file; give a scan, or a folder of them"):
         find_cases(made(tmp_path, "notes.txt") / "notes.txt", tmp_path / "out")
 
 

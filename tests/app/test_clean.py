@@ -31,8 +31,8 @@ def test_nothing_to_remove_keeps_values_and_dtype(shape, value):
 
 
 def test_parts_that_touch_by_a_corner_are_one():
-    labels = np.zeros((2, 2, 2), np.uint8)
-    labels[0, 0, 0] = labels[1, 1, 1] = 4
+    labels = np.zeros((2, 2, 4), np.uint8)
+    labels[0, 0, :3] = labels[1, 1, 3] = 4  # apart, the single voxel would be dropped
     assert_array_equal(drop_small(labels, min_share=1.0), labels, strict=True)
 
 
@@ -56,8 +56,8 @@ def test_regions_of_all_organs_together_by_their_size():
     labels = np.zeros((1, 4, 6), np.uint8)
     labels[0, 0, :2] = 1
     labels[0, 1, 1] = 2  # touches: three voxels together
-    labels[0, 3, 4] = 3
-    labels[0, 2, 5] = 3  # by an edge only: two regions of one voxel
+    labels[0, 3, 3:5] = 3
+    labels[0, 2, 5] = 3  # by an edge only: regions of two voxels and of one, not of three
     got = drop_small_regions(labels, min_voxels=3)
     assert (got == np.where(labels < 3, labels, 0)).all()
     assert (drop_small_regions(labels, min_voxels=1) == labels).all()

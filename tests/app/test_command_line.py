@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from app import command_line
+from app import __version__, command_line
 from app.errors import SetupError
 from app.labels import ORGANS
 from tests.files import body_phantom, lps_affine, save_nifti
@@ -173,6 +174,9 @@ def test_broken_models_end_the_run(tmp_path, inputs, monkeypatch, capsys):
     "arguments",
     [
         pytest.param(["--inputs", "{in}"], id="no outputs"),
+        pytest.param(["--outputs", "{out}"], id="no inputs"),
+        pytest.param(["--input", "{in}", "--outputs", "{out}"], id="half a word"),
+        pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "4097"], id="one thread too many"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "0"], id="no threads"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "two"], id="threads in words"),
         pytest.param(["--inputs", "{in}", "--outputs", "{out}", "--threads", "9" * 20], id="threads beyond counting"),
@@ -188,12 +192,39 @@ def test_wrong_options_end_with_2(tmp_path, inputs, arguments):
     assert caught.value.code == 2
 
 
+def test_as_many_threads_as_there_may_be(tmp_path, inputs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(command_line, "load_models", lambda *_, threads, **__: asked.append(threads) or known_models())
+    monkeypatch.setattr(command_line, "run_case", lambda *arguments, **_: arguments[3]())
+    for threads in ("1", "4096"):
+        assert run(inputs, tmp_path / "out", "--threads", threads)[0] == 0
+    assert asked == [1, 4096]
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command_line.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"viscera {__version__}\n"
+
+
+def test_broken_models_are_said_even_where_no_scan_can_be_read(tmp_path, inputs, monkeypatch, capsys):
+    def broken(*_, **__):
+        raise SetupError("weights/fine/bundle.json: field name is missing")
+
+    monkeypatch.setattr(command_line, "load_models", broken)
+    (inputs / "good_0000.nii.gz").write_text("no scan")
+    assert command_line.main(["--inputs", str(inputs), "--outputs", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "viscera: weights/fine/bundle.json: field name is missing"
+
+
 @pytest.mark.parametrize(
     ("inputs_name", "outputs_name", "more", "message"),
     [
         pytest.param("nowhere", "out", [], "nowhere: cannot be read", id="no input folder"),
         pytest.param("empty", "out", [], "no .nii or .nii.gz file; put scans there", id="empty input folder"),
         pytest.param("in", "file", [], "file: cannot be written to", id="a file for a folder"),
+        pytest.param("in", "/proc", [], "/proc: cannot be written to", id="a folder where nothing can be made"),
         pytest.param("in", "out", ["--system", "nobody"], "nobody.toml: cannot be read", id="no such system"),
         pytest.param("in", "out", ["--report", "/no/where/r.jsonl"], "report cannot be written", id="no report"),
     ],
@@ -224,6 +255,40 @@ def test_the_longest_name_that_a_mask_can_have(tmp_path, inputs):
     name = "b" * 248
     (inputs / f"{name}.nii").write_bytes((inputs / "good_0000.nii.gz").read_bytes())
     assert run(inputs, tmp_path / "out")[1][name]["status"] == "done"
+
+
+def test_a_folder_for_masks_is_made_with_those_above_it(tmp_path, inputs):
+    assert command_line.main(["--inputs", str(inputs), "--outputs", str(tmp_path / "a" / "b" / "c")]) == 0
+    assert (tmp_path / "a" / "b" / "c" / "good.nii.gz").exists()
+
+
+def test_a_file_of_one_byte_is_a_mask_and_costs_nothing(tmp_path, inputs):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "good.nii.gz").write_bytes(b"x")
+    line = run(inputs, tmp_path / "out", "--skip-existing")[1]["good"]
+    assert (line["status"], line["seconds"], line["peak_memory_mb"]) == ("skipped", None, None)
+    assert line["shape"] == [40, 60, 30]
+
+
+def test_want_of_memory_is_said_with_what_to_do(tmp_path, inputs, monkeypatch):
+    def hungry(_):
+        raise MemoryError
+
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models(fine=hungry))
+    error = run(inputs, tmp_path / "out")[1]["good"]["error"]
+    assert error == "good_0000.nii.gz: not enough memory; raise the container's limit"
+
+
+def test_the_header_is_read_once_and_its_spacing_said_as_it_was_meant(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(command_line, "read_header", lambda _: pytest.fail("it is known already"))
+    save_nifti(inputs / "good_0000.nii.gz", body_phantom((40, 60, 30)), lps_affine((3, 2, 5.7)))
+    assert run(inputs, tmp_path / "out")[1]["good"]["spacing_mm"] == [3, 2, 5.7]  # 5.69999980926514 in the file
+
+
+def test_a_header_without_axes_has_no_shape(tmp_path, inputs):
+    save_nifti(inputs / "bad.nii.gz", body_phantom(), dim=[0, 4, 5, 6, 1, 1, 1, 1])
+    line = run(inputs, tmp_path / "out")[1]["bad"]
+    assert (line["status"], line["shape"], line["spacing_mm"]) == ("failed", [], [])
 
 
 def test_an_empty_file_is_no_mask(tmp_path, inputs):
@@ -289,6 +354,80 @@ def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, na
     assert command_line.main(arguments) == 2
     assert "would overwrite" in capsys.readouterr().err
     assert (inputs / "good_0000.nii.gz").read_bytes() == before
+
+
+STOPPED_WHILE_WRITING = """
+import signal, sys, time
+from app import command_line, write
+from tests.models import known_models
+
+def slow_replace(*_):
+    print("writing", flush=True)
+    time.sleep(20)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background ignores it
+command_line.load_models = lambda *_, **__: known_models()
+write.os.replace = slow_replace
+sys.exit(command_line.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        pytest.param(signal.SIGTERM, 143, "", id="docker stop"),
+        pytest.param(signal.SIGINT, 130, "viscera: interrupted\n", id="Ctrl-C"),
+    ],
+)
+def test_a_program_that_is_stopped_leaves_nothing_half_written(tmp_path, inputs, number, status, said):
+    command = [sys.executable, "-c", STOPPED_WHILE_WRITING, "--inputs", str(inputs), "--outputs", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        assert len(list((tmp_path / "out").iterdir())) == 1
+        process.send_signal(number)
+        assert process.communicate(timeout=10) == ("", said)
+    assert process.returncode == status
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("cpus", "quota", "pinned"),
+    [
+        pytest.param(4, None, True, id="no quota"),
+        pytest.param(4, 4.0, True, id="as much time as CPUs"),
+        pytest.param(4, 3.9, False, id="less time than CPUs"),
+    ],
+)
+def test_threads_are_bound_to_cores_where_they_have_them(tmp_path, inputs, monkeypatch, cpus, quota, pinned):
+    asked = []
+
+    def load_models(system, **choices):
+        asked.append((system.segment.engine, choices))
+        return known_models()
+
+    monkeypatch.setattr(command_line, "load_models", load_models)
+    monkeypatch.setattr(command_line.resources, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(command_line.resources, "cpu_quota", lambda *_: quota)
+    run(inputs, tmp_path / "out", "--system", "viscera-float32")
+    run(inputs, tmp_path / "out", "--threads", "7")
+    assert asked == [
+        ("openvino-float32", {"threads": 4, "pinned": pinned}),
+        ("openvino-int8", {"threads": 7, "pinned": pinned}),
+    ]
+
+
+def test_a_peak_that_is_not_the_cases_own_is_not_given(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(command_line.resources, "reset_peak_memory", lambda: False)
+    assert run(inputs, tmp_path / "out")[1]["good"]["peak_memory_mb"] is None
+    monkeypatch.setattr(command_line.resources, "reset_peak_memory", lambda: True)
+    monkeypatch.setattr(command_line.resources, "peak_memory_mb", lambda: 123.4)
+    assert run(inputs, tmp_path / "out")[1]["good"]["peak_memory_mb"] == 123.4
+
+
+def test_the_memory_of_the_container_is_the_limit(tmp_path, inputs, monkeypatch):
+    monkeypatch.setattr(command_line.resources, "usable_memory", lambda: 300_000)
+    error = run(inputs, tmp_path / "out")[1]["good"]["error"]
+    assert error.startswith("good_0000.nii.gz: (40, 60, 30) voxels need 0.000469 GB, more than the 0.000279 GB")
 
 
 def test_help_is_for_a_newcomer():

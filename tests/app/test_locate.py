@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid
-from app.locate import organ_box
+from app.locate import locate, organ_box, organ_scores
+from tests.models import FINE, LOCALISER, tissue_is_liver
 
 # 8 x 8 x 8 coarse voxels over 16 x 80 x 160 voxels of 10 x 2 x 1 mm: every side 160 mm, a coarse voxel 20 mm, 8 ml
 GRID = Grid((16, 80, 160), (10.0, 2.0, 1.0))
@@ -42,6 +43,7 @@ def test_small_parts_are_left_out_by_the_volume_of_all_organs_together():
     labels[6, 6, 6] = 3  # 8 ml
     assert box(labels, min_component_ml=8.0) == Box((2, 10, 20), (14, 70, 140))
     assert box(labels, min_component_ml=8.1) == Box((2, 10, 20), (4, 30, 60))
+    assert box(labels, min_component_ml=24.0) == Box((2, 10, 20), (4, 30, 60))
     assert box(labels, min_component_ml=24.1) is None
 
 
@@ -92,3 +94,40 @@ def test_a_face_inside_a_coarse_voxel_cuts_its_part_too():
     labels[3, 3, 5] = 2  # 100..120 mm along x
     # 30 mm more: 10..110 along x, through the middle of the part's only voxel: 10..150
     assert box(labels, min_component_ml=20.0, margin_mm=30.0) == Box((1, 5, 10), (11, 55, 150))
+
+
+def test_small_parts_that_the_box_passes_by_or_only_touches_are_left_out():
+    labels = coarse()
+    labels[2:4, 2:4, 2:4] = 1  # 40..80 mm on each axis
+    alone = Box((4, 20, 40), (8, 40, 80))
+    for place in ((0, 3, 3), (5, 3, 3), (3, 0, 3), (3, 5, 3), (3, 3, 0), (3, 3, 5), (4, 4, 3), (1, 1, 3), (3, 4, 4)):
+        beside = labels.copy()
+        beside[place] = 2
+        assert box(beside, min_component_ml=20.0) == alone, place
+
+
+@pytest.mark.parametrize(("first", "part"), [(2, 5), (4, 2)])
+def test_a_small_part_that_ends_where_the_box_does_is_whole(first, part):
+    """Organs of two coarse voxels and 40 mm around them: the part is one voxel off, its face the box's."""
+    labels = coarse()
+    labels[first : first + 2, first : first + 2, first : first + 2] = 1
+    labels[first, first, part] = 2
+    low, high = first * 20 - 40, first * 20 + 80
+    expected = Box((low // 10, low // 2, low), (high // 10, high // 2, high))
+    assert box(labels, min_component_ml=20.0, margin_mm=40.0) == expected
+
+
+def test_from_voxels_to_a_box():
+    """A block of tissue of z 8..16, y 4..12, x 12..24 voxels in a scan that the coarse grid divides."""
+    voxels = np.full((32, 16, 48), -1000, np.int16)
+    voxels[8:16, 4:12, 12:24] = 40
+    grid = Grid((32, 16, 48), (5.0, 4.0, 3.0))  # 46 ml
+    amounts = {"min_component_share": 0.5, "margin_mm": 6.0}
+    engine = tissue_is_liver(LOCALISER)
+    assert locate(voxels, grid, LOCALISER, engine, min_component_ml=46.0, **amounts) == Box((6, 2, 10), (18, 14, 26))
+    assert locate(voxels, grid, LOCALISER, engine, min_component_ml=46.1, **amounts) is None
+
+
+def test_a_bundle_of_phase_two_cannot_locate():
+    with pytest.raises(ValueError, match="bundle fine has no shape; it is a fine"):
+        organ_scores(np.zeros((2, 2, 2), np.int16), Grid((2, 2, 2), (1.0, 1.0, 1.0)), FINE, tissue_is_liver(FINE))

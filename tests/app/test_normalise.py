@@ -25,3 +25,7 @@ INFINITE, NAN = float("inf"), float("nan")
 def test_impossible_figures_are_refused(figures):
     with pytest.raises(ValueError, match="needs finite values"):
         Intensity(*figures)
+
+
+def test_a_deviation_below_one_is_one():
+    assert normalise(np.array([1.0], np.float32), Intensity(0, 2, 0, 0.5)).tolist() == [2]

@@ -1,22 +1,37 @@
+import json
+from dataclasses import asdict, replace
+
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
+from app import pipeline
 from app.errors import CaseError
-from app.pipeline import Outcome, organ_volumes, run_case
-from app.system import load_system
+from app.grid import Box
+from app.pipeline import Outcome, load_models, organ_volumes, run_case
+from app.system import Segment, load_system
 from tests.files import body_phantom, lps_affine, save_nifti
-from tests.models import known_models, nothing
+from tests.models import FINE, LOCALISER, known_models, nothing
 
 SYSTEM = load_system("viscera")
 SPACING = (3.0, 2.0, 4.0)  # x, y, z mm
 
 
-def run(tmp_path, voxels, models=None, affine=None):
+def run(tmp_path, voxels, models=None, affine=None, system=SYSTEM, memory_limit=None):
     source = save_nifti(tmp_path / "a_0000.nii.gz", voxels, affine if affine is not None else lps_affine(SPACING))
     outcome = Outcome()
-    run_case(source, tmp_path / "a.nii.gz", SYSTEM, lambda: models or known_models(), outcome, threads=2)
+    run_case(
+        source, tmp_path / "a.nii.gz", system, lambda: models or known_models(), outcome,
+        threads=2, memory_limit=memory_limit,
+    )  # fmt: skip
     return np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj), outcome
+
+
+def everything_is_liver(volume):
+    scores = nothing(volume)
+    scores[1] = 2
+    return scores
 
 
 def test_the_mask_is_where_the_tissue_is(tmp_path):
@@ -99,9 +114,9 @@ def test_organ_volumes():
 
 
 def test_a_wide_slice_is_refused_for_the_window_that_it_is_filled_up_to(tmp_path):
-    """1 x 3500 x 3500 voxels of 3 mm are 0.7 GB with their scores; 16 slices, the window's least, 11.7."""
+    """1 x 3500 x 5250 voxels of 4 x 3 x 2 mm are 1.4 GB with their scores; 16 slices, the window's least, 21.9."""
     source = save_nifti(tmp_path / "a.nii.gz", np.full((70, 70, 1), 50, np.int16), lps_affine((150.0, 150.0, 4.0)))
-    with pytest.raises(CaseError, match=r"4 x 10500 x 10500 mm .* need 15\.\d GB, more than the 8 GB"):
+    with pytest.raises(CaseError, match=r"4 x 10500 x 10500 mm .* need 22.4 GB, more than the 8 GB"):
         run_case(
             source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(localiser=nothing), Outcome(),
             threads=1, memory_limit=8 << 30,
@@ -115,3 +130,156 @@ def test_a_field_of_view_beyond_the_memory_limit_is_refused(tmp_path):
             source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(localiser=nothing), Outcome(),
             threads=1, memory_limit=8 << 30,
         )  # fmt: skip
+
+
+def block():
+    """x, y, z voxels of 3 x 4 x 5 mm: 48 x 32 x 32, as the localiser's 48 x 16 x 32 divide them. 69 ml of tissue."""
+    voxels = np.full((48, 32, 32), -1000, np.int16)
+    voxels[12:24, 8:20, 8:16] = 40
+    return voxels
+
+
+BLOCK_AFFINE = lps_affine((3.0, 4.0, 5.0))
+
+
+def located(**choices):
+    return replace(SYSTEM, locate=replace(SYSTEM.locate, **choices))
+
+
+@pytest.mark.parametrize(
+    ("margin_mm", "box"),
+    [
+        # z 8..16 of 5 mm are 40..80, y 8..20 of 4 mm are 32..80, x 12..24 of 3 mm are 36..72
+        pytest.param(0.0, Box((8, 8, 12), (16, 20, 24)), id="no margin"),
+        pytest.param(20.0, Box((4, 3, 5), (20, 25, 31)), id="20..100, 12..100 and 16..92 mm, and what reaches into it"),
+    ],
+)
+def test_the_box_is_what_phase_one_found_and_its_margin(tmp_path, margin_mm, box):
+    system = located(margin_mm=margin_mm)
+    mask, outcome = run(tmp_path, block(), known_models(fine=everything_is_liver), BLOCK_AFFINE, system)
+    assert outcome.box == box
+    expected = np.zeros((32, 32, 48), np.uint8)
+    expected[box.slices] = 1  # phase two was asked for all of the box, and for nothing else
+    assert (mask == expected.T).all()
+
+
+@pytest.mark.parametrize(
+    ("choices", "reaches_to"),
+    [
+        pytest.param({}, 48, id="a second part of 8.6 ml is above 2 % of the first"),
+        pytest.param({"min_component_share": 0.13}, 24, id="8.6 of 69.1 ml are below 13 %, and below 20 ml"),
+        pytest.param({"min_component_share": 0.12}, 48, id="8.6 of 69.1 ml are above 12 %"),
+        pytest.param({"min_component_share": 0.13, "min_component_ml": 8.6}, 48, id="they are above 8.6 ml"),
+        pytest.param({"min_component_ml": 69.2}, None, id="without a part of 69.2 ml nothing was found"),
+    ],
+)
+def test_what_counts_as_found_is_the_systems_choice(tmp_path, choices, reaches_to):
+    voxels = block()
+    voxels[44:48, 8:20, 8:11] = 40  # 4 x 12 x 3 voxels of 60 mm3, beyond the margin of the others
+    _, outcome = run(tmp_path, voxels, affine=BLOCK_AFFINE, system=located(margin_mm=0.0, **choices))
+    assert (outcome.box and outcome.box.stop[2]) == reaches_to
+
+
+def test_a_dropped_part_stays_gone_where_scores_are_interpolated(tmp_path):
+    """A spleen of 12 x 12 x 12 voxels, and a fleck of it that sits on the liver, where every cell is interpolated."""
+    voxels = np.full((48, 40, 30), -1000, np.int16)
+    voxels[4:20, 8:30, 6:24] = 40
+    voxels[30:42, 8:20, 6:18] = 900
+    fleck = (slice(17, 20), slice(16, 20), slice(12, 15))
+    voxels[fleck] = 900
+    kept, _ = run(tmp_path, voxels, system=replace(SYSTEM, clean=replace(SYSTEM.clean, min_share=0.0)))
+    assert (kept[fleck] == 3).any()
+    mask, _ = run(tmp_path, voxels)
+    assert (mask[:24] != 3).all()
+    assert (mask[30:42, 8:20, 6:18] == 3).mean() > 0.9
+    assert (mask[4:16, 8:30, 6:24] == 1).mean() > 0.9
+
+
+def test_what_is_dropped_is_the_systems_choice(tmp_path):
+    """Two parts of 12 x 12 x 8 and 6 x 12 x 8 voxels."""
+    voxels = np.full((48, 32, 32), -1000, np.int16)
+    voxels[10:22, 8:20, 8:16] = voxels[30:36, 8:20, 8:16] = 40
+    found = {}
+    for share in (0.4, 0.6):
+        system = replace(SYSTEM, clean=replace(SYSTEM.clean, min_share=share))
+        mask, _ = run(tmp_path, voxels, affine=BLOCK_AFFINE, system=system)
+        found[share] = [bool(mask[10:22].any()), bool(mask[30:36].any())]
+    assert found == {0.4: [True, True], 0.6: [True, False]}
+
+
+@pytest.mark.parametrize(("depth", "kept"), [(10, False), (14, True)])
+def test_what_phase_one_saw_nothing_of_is_measured_in_millilitres(tmp_path, depth, kept):
+    """Voxels of 1.5 x 1 x 4 mm, 6 mm3, on a fine grid of 24 mm3: 28 x 28 x 10 are 47 ml of tissue, x 14 are 66."""
+    voxels = np.full((40, 40, 32), -1000, np.int16)
+    voxels[6:34, 6:34, 6 : 6 + depth] = 40
+    mask, _ = run(tmp_path, voxels, known_models(localiser=nothing), lps_affine((1.5, 1.0, 4.0)))
+    assert bool(mask.any()) == kept
+
+
+def test_volumes_are_those_of_sheared_voxels(tmp_path):
+    affine = lps_affine(SPACING)
+    affine[1, 2] = 3.0  # a gantry tilt: slices are 5 mm apart along their axis, 4 mm from plane to plane
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom((60, 80, 40)), affine, codes=(1, 0))
+    outcome = Outcome()
+    run_case(source, tmp_path / "m.nii.gz", SYSTEM, known_models, outcome, threads=1)
+    count = (np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj) == 1).sum()
+    assert count > 1000
+    assert outcome.volume_ml["liver"] == pytest.approx(count * 0.024)
+
+
+def test_memory_counts_the_scan_the_models_and_the_scores(tmp_path):
+    """60 x 80 x 40 voxels of 2 bytes and their mask, 500 MB of models; 40 x 53 x 90 fine voxels of 80 bytes."""
+    needed = 60 * 80 * 40 * 3 + (500 << 20) + 40 * 53 * 90 * 80
+    models = known_models(localiser=nothing)
+    run(tmp_path, body_phantom((60, 80, 40)), models, memory_limit=needed)
+    with pytest.raises(CaseError, match=r"160 x 160 x 180 mm \(z, y, x\) to segment need 0.503 GB"):
+        run(tmp_path, body_phantom((60, 80, 40)), models, memory_limit=needed - 1)
+
+
+def test_a_scan_beyond_the_memory_limit_is_not_even_read(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), dim=[3, 2000, 2000, 1000, 1, 1, 1, 1])
+    with pytest.raises(CaseError, match=r"voxels need 26\.1 GB"):
+        run_case(source, tmp_path / "m", SYSTEM, known_models, Outcome(), threads=1, memory_limit=2 << 30)
+
+
+def test_each_phase_is_loaded_with_its_own_choices(tmp_path, monkeypatch):
+    for bundle in (LOCALISER, FINE):
+        table = {name: value for name, value in asdict(bundle).items() if value is not None and name != "folder"}
+        (tmp_path / f"my-{bundle.name}").mkdir()
+        (tmp_path / f"my-{bundle.name}" / "bundle.json").write_text(json.dumps(table))
+    asked = []
+
+    def load_engine(bundle, engine, precision, threads, *, pinned):
+        asked.append((bundle.name, engine, precision, threads, pinned))
+        return bundle.name
+
+    monkeypatch.setattr(pipeline, "load_engine", load_engine)
+    system = replace(
+        SYSTEM,
+        locate=replace(SYSTEM.locate, bundle="my-localiser", engine="openvino-int8", precision="f32"),
+        segment=Segment("my-fine", "openvino-float32", "bf16"),
+    )
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    try:
+        models = load_models(system, threads=3, pinned=True, weights=tmp_path)
+        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 3
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    assert asked == [("localiser", "openvino-int8", "f32", 3, True), ("fine", "openvino-float32", "bf16", 3, True)]
+    assert (models.localiser.intensity, models.localiser_engine) == (LOCALISER.intensity, "localiser")
+    assert (models.fine.intensity, models.fine_engine) == (FINE.intensity, "fine")
+    load_models(system, threads=before, pinned=False, weights=tmp_path)
+    assert [pinned for *_, pinned in asked[2:]] == [False, False]
+
+
+def test_restoring_takes_the_threads_that_it_is_given(tmp_path, monkeypatch):
+    asked = []
+    restore = pipeline.restore
+
+    def spy(*arguments, threads):
+        asked.append(threads)
+        return restore(*arguments, threads=threads)
+
+    monkeypatch.setattr(pipeline, "restore", spy)
+    run(tmp_path, body_phantom())
+    assert asked == [2]

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from app.errors import CaseError
 from app.grid import Box
-from app.read import read
+from app.read import read, read_header
 from tests.files import lps_affine, save_nifti
 
 VOXELS = 50 * np.arange(-12, 12, dtype=np.int16).reshape(2, 3, 4)  # x, y, z
@@ -158,18 +158,42 @@ def test_scaled_voxels(tmp_path):
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
+def test_an_intercept_that_means_nothing_is_left_out(tmp_path, slope):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS, scl_slope=2.0, scl_inter=slope or np.nan)
+    assert_array_equal(read(path).voxels, 2 * VOXELS.T)
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan, np.inf])
 def test_a_slope_that_means_nothing_is_left_out(tmp_path, slope):
     path = save_nifti(tmp_path / "a.nii.gz", VOXELS, scl_slope=slope, scl_inter=5.0)
     assert_array_equal(read(path).voxels, VOXELS.T)
 
 
-@pytest.mark.parametrize(("unit", "scale"), [(1, 0.001), (3, 1000.0)])
-def test_other_units_of_length_are_converted(tmp_path, unit, scale):
+@pytest.mark.parametrize(("unit", "scale"), [(1, 0.001), (1 + 8, 0.001), (3, 1000.0)])  # 8: seconds, of time
+@pytest.mark.parametrize(
+    ("codes", "warnings"),
+    [
+        pytest.param((1, 1), ["not mm; converted"], id="sform and qform"),
+        pytest.param((0, 1), ["not mm; converted"], id="qform alone"),
+        pytest.param((0, 0), ["no usable orientation", "not mm; converted"], id="no orientation, voxel sizes alone"),
+    ],
+)
+def test_other_units_of_length_are_converted(tmp_path, unit, scale, codes, warnings):
     affine = lps_affine()
     affine[:3] *= scale
-    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, xyzt_units=unit))
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, codes=codes, xyzt_units=unit))
     assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
-    assert any("not mm" in warning for warning in scan.warnings)
+    assert scan.voxel_ml == pytest.approx(0.0018)
+    assert len(scan.warnings) == len(warnings)
+    assert all(part in warning for part, warning in zip(warnings, scan.warnings, strict=True))
+
+
+@pytest.mark.parametrize("unit", [0, 2, 2 + 8])
+@pytest.mark.parametrize("codes", [(1, 1), (0, 0)])
+def test_millimetres_and_an_unknown_unit_are_mm(tmp_path, unit, codes):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=codes, xyzt_units=unit))
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert not any("not mm" in warning for warning in scan.warnings)
 
 
 def test_very_fine_voxels_are_not_singular(tmp_path):
@@ -183,6 +207,13 @@ def test_extensions_are_skipped(tmp_path):
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello" * 50))
     nib.save(image, tmp_path / "a.nii.gz")
     assert_array_equal(read(tmp_path / "a.nii.gz").voxels, VOXELS.T)
+
+
+def with_another_sum(path):
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # of the checksum: every voxel is there
+    path.write_bytes(content)
+    return path
 
 
 def truncated(path):
@@ -204,14 +235,30 @@ def rewritten(path, content):
             "truncated, 44 of 48 bytes",
             id="voxels missing inside a whole gzip",
         ),
+        pytest.param(lambda p: with_another_sum(save_nifti(p, VOXELS)), "gzip data are .* damaged", id="wrong sum"),
         pytest.param(lambda p: rewritten(p, b""), "holds 0 bytes", id="empty"),
         pytest.param(lambda p: rewritten(p, b"no scan, only words " * 40), "not a NIfTI file", id="text"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"words " * 99)), "not a NIfTI file", id="packed text"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"")[:10] + b"\xff" * 99), "damaged", id="no deflate data"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"\x5c\x01\x00\x00")), "inside its header", id="no header"),
-        pytest.param(lambda p: save_nifti(p, VOXELS[0], None), "2 axes", id="2-D"),
-        pytest.param(lambda p: save_nifti(p, VOXELS[..., None]), "4 axes", id="4-D of one time point"),
-        pytest.param(lambda p: save_nifti(p, np.stack([VOXELS] * 2, -1)), "4 axes", id="4-D"),
+        pytest.param(
+            lambda p: rewritten(p, save_nifti(p.with_name("b.nii"), VOXELS).read_bytes()[:347]),
+            "truncated inside its header",
+            id="the header's last byte is missing",
+        ),
+        pytest.param(lambda p: save_nifti(p, VOXELS[0], None), r"2 axes \(3, 4\), needs 3; save it as one", id="2-D"),
+        pytest.param(lambda p: save_nifti(p, VOXELS[..., None]), "needs 3; save it as one", id="4-D of one time point"),
+        pytest.param(lambda p: save_nifti(p, np.stack([VOXELS] * 2, -1)), "needs 3; split the time points", id="4-D"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, dim=[5, 2, 3, 4, 1, 2, 1, 1]), "needs 3; split", id="5-D"),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, dim=[7, 2, 3, 4, 1, 1, 1, 1]), "7 axes .* needs 3; save", id="7-D"
+        ),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, dim=[1, 24, 1, 1, 1, 1, 1, 1]), r"1 axes \(24,\), needs", id="1-D"
+        ),
+        pytest.param(lambda p: save_nifti(p, VOXELS, dim=[8, 2, 3, 4, 1, 1, 1, 1]), "damaged header, 8 axes", id="8-D"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, dim=[0, 2, 3, 4, 1, 1, 1, 1]), "damaged header, 0 axes", id="0-D"),
+        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, np.inf, 1, 0, 0, 0, 0]), "1 x inf x 1", id="inf mm"),
         pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 0, 1, 1, 0, 0, 0, 0]), "spacing 0 x 1", id="zero"),
         pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, -2, 1, 0, 0, 0, 0]), "spacing 1 x -2", id="below"),
         pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, 1, np.nan, 0, 0, 0, 0]), "nan mm", id="NaN spacing"),
@@ -243,3 +290,41 @@ def test_a_scan_beyond_the_memory_limit_is_refused_before_it_is_loaded(tmp_path)
     path = save_nifti(tmp_path / "a.nii.gz", VOXELS, dim=[3, 2000, 2000, 1000, 1, 1, 1, 1])
     with pytest.raises(CaseError, match=r"need 26\.1 GB, more than the 2 GB"):
         read(path, memory_limit=2 << 30)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bytes_per_voxel"),
+    [
+        pytest.param(np.int16, 2 + 2 * 2 + 1, id="two copies of it and the mask"),
+        pytest.param(np.float32, 4 + 4 + 2 * 4 + 1, id="converted, two copies of that and the mask"),
+        pytest.param(np.uint8, 1 + 4 + 2 * 4 + 1, id="small, but converted as well"),
+    ],
+)
+def test_what_a_scan_needs_in_memory(tmp_path, dtype, bytes_per_voxel):
+    path = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), dtype))
+    assert read(path, memory_limit=24 * bytes_per_voxel).grid.shape == (4, 3, 2)
+    with pytest.raises(CaseError, match=r"a\.nii\.gz: \(2, 3, 4\) voxels need .* raise the memory limit"):
+        read(path, memory_limit=24 * bytes_per_voxel - 1)
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.009, False), (1.011, True), (0.991, False), (0.989, True)])
+def test_voxel_sizes_may_be_off_by_a_hundredth(tmp_path, factor, said):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, pixdim=[-1, 0.8, 0.9, 2.5 / factor, 0, 0, 0, 0]))
+    assert any("differ from the affine's" in warning for warning in scan.warnings) == said
+
+
+def test_voxels_may_begin_right_behind_the_header(tmp_path):
+    content = save_nifti(tmp_path / "b.nii", VOXELS, vox_offset=348).read_bytes()
+    (tmp_path / "a.nii").write_bytes(content[:348] + content[352:])
+    assert_array_equal(read(tmp_path / "a.nii").voxels, VOXELS.T)
+
+
+def test_one_voxel_is_a_scan(tmp_path):
+    assert read(save_nifti(tmp_path / "a.nii.gz", np.full((1, 1, 1), -500, np.int16))).voxels.tolist() == [[[-500]]]
+
+
+def test_a_header_is_read_whatever_it_says(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", np.stack([VOXELS] * 2, -1), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
+    assert read_header(path)["dim"][:5].tolist() == [4, 2, 3, 4, 2]
+    with pytest.raises(CaseError, match="not a NIfTI file"):
+        read_header(rewritten(tmp_path / "b.nii", b"words " * 99))

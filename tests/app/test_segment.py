@@ -6,6 +6,7 @@ from app.bundle import Bundle, Window
 from app.labels import CLASSES
 from app.normalise import Intensity
 from app.segment import segment
+from tests.models import LOCALISER
 
 
 def bundle(step=0.5):
@@ -74,3 +75,8 @@ def test_the_scores_of_one_window_do_not_share_the_engines_buffer():
     scores = segment(np.zeros((16, 16, 16), np.float32), bundle(), lambda _: buffer)
     buffer += 1
     assert not scores.any()
+
+
+def test_a_bundle_of_phase_one_cannot_segment():
+    with pytest.raises(ValueError, match="bundle localiser has no window; it is a localiser"):
+        segment(np.zeros((16, 16, 16), np.float32), LOCALISER, EveryClassTimes())

@@ -2,7 +2,7 @@ import pytest
 
 from app.bundle import load_bundle
 from app.errors import SetupError
-from app.system import SYSTEMS, WEIGHTS, load_system, system_names
+from app.system import SYSTEMS, WEIGHTS, Clean, Locate, Segment, load_system, system_names
 
 WHOLE = (SYSTEMS / "viscera.toml").read_text()
 
@@ -62,3 +62,43 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path, text, message):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(SetupError, match=r"known systems are .*viscera-float32"):
         load_system("viscerra")
+
+
+LOCATE = {"bundle": "b", "engine": "openvino-int8", "precision": "f32"}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_ends_of_what_may_be_chosen(share):
+    Locate(**LOCATE, min_component_ml=0.0, min_component_share=share, margin_mm=0.0)
+    Clean(min_share=share, min_unlocated_ml=0.0)
+    for precision in ("f32", "bf16"):
+        Segment("b", "openvino-float32", precision)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_component_ml", -0.1), ("min_component_ml", float("inf")), ("min_component_share", -0.1),
+        ("min_component_share", 1.1), ("margin_mm", -0.1), ("margin_mm", float("inf")), ("precision", "f16"),
+        ("engine", "torchscript"),
+    ],
+)  # fmt: skip
+def test_what_phase_one_may_not_be_told(name, value):
+    usual = {**LOCATE, "min_component_ml": 1.0, "min_component_share": 0.5, "margin_mm": 1.0}
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        Locate(**{**usual, name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("min_share", -0.1), ("min_share", 1.1), ("min_unlocated_ml", -0.1)])
+def test_what_cleaning_may_not_be_told(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        Clean(**{"min_share": 0.5, "min_unlocated_ml": 1.0, name: value})
+
+
+def test_what_segmenting_may_not_be_told():
+    with pytest.raises(ValueError, match=r"^engine must be one of openvino-float32, openvino-int8, torchscript"):
+        Segment("b", "cuda", "f32")
+    with pytest.raises(ValueError, match=r"^precision must be one of f32, bf16, found"):
+        Segment("b", "openvino-int8", "f16")
+    with pytest.raises(ValueError, match=r"^precision must be one of f32, found"):
+        Segment("b", "torchscript", "bf16")

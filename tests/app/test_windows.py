@@ -47,19 +47,3 @@ def test_smallest_side_holds_and_axes_are_apart():
     assert plan.starts == ((0,), (0,), (0, 41, 82))
     assert plan.corners == [(0, 0, 0), (0, 0, 41), (0, 0, 82)]
     assert plan.filled((10, 40, 130)) == (32, 48, 130)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        pytest.param({"step": 0.0}, id="no step"),
-        pytest.param({"step": 1.5}, id="gaps"),
-        pytest.param({"multiple": 0}, id="multiple of nothing"),
-        pytest.param({"largest": (60, 64, 64)}, id="not a multiple"),
-        pytest.param({"smallest": (80, 16, 16)}, id="smallest above largest"),
-    ],
-)
-def test_impossible_windows_are_refused(fields):
-    usual = {"largest": (64, 64, 64), "smallest": (16, 16, 16), "multiple": 16, "step": 0.75}
-    with pytest.raises(ValueError, match="must be"):
-        Window(**{**usual, **fields})

@@ -1,4 +1,7 @@
 import gzip
+import subprocess
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +13,8 @@ from app.errors import CaseError
 from app.read import read
 from app.write import check_target, is_replaceable, write
 from tests.files import lps_affine, save_nifti
+
+PROJECT = Path(__file__).parents[2]
 
 
 def written(tmp_path, source, value=3):
@@ -38,6 +43,13 @@ def test_the_header_leaves_as_it_came(tmp_path, codes, kind):
     assert_array_equal(np.asarray(ours.dataobj), np.full((2, 3, 4), 3, np.uint8), strict=True)
 
 
+def test_a_range_for_display_is_of_hu_and_goes(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16), cal_min=-160, cal_max=240)
+    header = written(tmp_path, source).header
+    assert (header["cal_min"], header["cal_max"]) == (0, 0)
+    assert (read(source).header["cal_min"], read(source).header["cal_max"]) == (-160, 240)  # only read
+
+
 def test_scaling_and_byte_order_of_the_scan_do_not_touch_the_labels(tmp_path):
     header = nib.Nifti1Header(endianness=">")
     image = nib.Nifti1Image(np.full((2, 3, 4), -500, np.int16), lps_affine(), header)
@@ -57,6 +69,23 @@ def test_voxels_go_where_they_belong_in_a_flipped_file(tmp_path):
     assert np.argwhere(got == 5).tolist() == [[1, 1, 2]]
 
 
+def test_every_voxel_goes_to_its_place(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    mask = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)  # z, y, x
+    write(mask, tmp_path / "m.nii.gz", scan.header, scan.orientation)
+    assert_array_equal(np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj), mask.transpose(2, 1, 0))
+
+
+def test_a_mask_has_no_extensions_whatever_its_scan_has(tmp_path):
+    image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), lps_affine())
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello" * 50))
+    nib.save(image, tmp_path / "a.nii.gz")
+    mask = written(tmp_path, tmp_path / "a.nii.gz")
+    assert_array_equal(np.asarray(mask.dataobj), np.full((2, 3, 4), 3, np.uint8))
+    assert not mask.header.extensions
+    assert len(gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())) == 352 + 24
+
+
 def test_nothing_is_left_when_the_target_cannot_be_written(tmp_path):
     scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
     target = tmp_path / "out" / "a.nii.gz"
@@ -70,6 +99,8 @@ def test_an_older_mask_is_replaced_and_equal_masks_are_equal_files(tmp_path):
     source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16))
     written(tmp_path, source, value=1)
     first = (tmp_path / "mask.nii.gz").read_bytes()
+    assert first[4:8] == bytes(4)  # gzip's time: no second of its making
+    assert first[10:].startswith(b"viscera mask ")  # and not the name of the partial file, which is random
     written(tmp_path, source, value=2)
     written(tmp_path, source, value=1)
     assert (tmp_path / "mask.nii.gz").read_bytes() == first
@@ -152,3 +183,40 @@ def test_what_came_first_while_the_case_was_worked_on_stays(tmp_path):
     with pytest.raises(CaseError, match="was not written by viscera"):
         write(np.zeros((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
     assert [path.read_text() for path in target.parent.iterdir()] == ["of another program"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from app import write
+from app.read import read
+
+replace = write.os.replace
+
+def wait_and_replace(*paths):
+    print("whole", flush=True)
+    sys.stdin.readline()
+    replace(*paths)
+
+write.os.replace = wait_and_replace
+scan, value = read(Path(sys.argv[1])), int(sys.argv[3])
+write.write(np.full(scan.grid.shape, value, np.uint8), Path(sys.argv[2]), scan.header, scan.orientation)
+"""
+
+
+def test_two_processes_that_write_one_mask_at_the_same_time(tmp_path):
+    """As two containers on one folder do: both are done before either puts its mask into place."""
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16))
+    target = tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+    commands = [[sys.executable, "-c", WRITER, str(source), str(target), str(value)] for value in (1, 2)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen(command, cwd=PROJECT, **pipes) for command in commands]
+    assert [writer.stdout.readline() for writer in writers] == ["whole\n", "whole\n"]
+    assert len(list(target.parent.iterdir())) == 2
+    for writer, value in zip(writers, (1, 2), strict=True):
+        assert writer.communicate("go on\n")[1] == ""
+        assert writer.returncode == 0
+        assert_array_equal(np.asarray(nib.load(target).dataobj), np.full((2, 3, 4), value, np.uint8))
+    assert list(target.parent.iterdir()) == [target]

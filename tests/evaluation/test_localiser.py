@@ -4,7 +4,6 @@ import sys
 import numpy as np
 import pytest
 
-from app.bundle import Bundle
 from app.grid import Box, Grid, whole
 from app.system import Locate
 from evaluation import localiser
@@ -23,8 +22,8 @@ def case(name="a", shape=(32, 16, 16), organ=(slice(8, 24), slice(4, 12), slice(
     return Case(name, voxels, labels, Grid(shape, spacing))
 
 
-def known(engine=tissue_is_liver, bundle: Bundle = LOCALISER):
-    return Localiser(bundle, engine, CHOICE)
+def known(engine=None):
+    return Localiser(LOCALISER, engine or tissue_is_liver(LOCALISER), CHOICE)
 
 
 def test_recall_counts_organ_voxels_in_the_box():
@@ -88,7 +87,7 @@ def test_a_perfect_localiser_and_one_that_sees_nothing():
 
 def test_a_localiser_that_cuts_is_seen():
     def upper_half(volume):
-        scores = tissue_is_liver(volume)
+        scores = tissue_is_liver(LOCALISER)(volume)
         scores[1, : volume.shape[0] // 2] = -1
         return scores
 

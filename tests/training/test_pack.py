@@ -97,6 +97,7 @@ def test_the_fold_is_in_the_pack_and_left_out_of_training(packed, recipe_path):
     assert opened.volumes(recipe, replace(last, spacing_mm=SPACING), False).names == ["a1", "a2", "b"]
 
 
+@pytest.mark.slow
 def test_a_pack_trains_with_torch_and_numpy_alone(packed, tmp_path):
     command = [sys.executable, "-c", TRAIN, str(packed / "tiny.json"), "--data", str(packed), "--out"]
     result = subprocess.run([*command, str(tmp_path / "run")], cwd=PROJECT, capture_output=True, text=True, check=False)

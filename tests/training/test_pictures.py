@@ -8,8 +8,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 
 from PIL import Image  # noqa: E402
 
-from tests.training.phantoms import write_data, write_recipe  # noqa: E402
-from training import pictures, sheet  # noqa: E402
+from training import pictures  # noqa: E402
 
 
 def test_curves_and_slices(tmp_path, monkeypatch):
@@ -32,12 +31,3 @@ def test_curves_and_slices(tmp_path, monkeypatch):
 def test_a_run_that_has_nothing_yet(tmp_path):
     pictures.draw(tmp_path)
     assert (tmp_path / "curves.png").exists()
-
-
-def test_a_sheet_of_samples(tmp_path, monkeypatch):
-    data, recipe, target = write_data(tmp_path / "data"), write_recipe(tmp_path), tmp_path / "sheet.png"
-    arguments = [str(recipe), "--data", str(data), "--out", str(target), "--count", "11", "--stage", "0"]
-    monkeypatch.setattr(sys, "argv", ["sheet", *arguments])
-    sheet.main()
-    with Image.open(target) as picture:
-        assert picture.size == (1600, 352)
