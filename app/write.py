@@ -1,7 +1,8 @@
 """Write: a mask as `.nii.gz` with the header of its scan. Masks (z, y, x), uint8.
 
-Written beside the target and renamed into place, so that a mask that is there is whole. A mask says in its header that
-Viscera wrote it: by itself nothing else is ever replaced.
+Written beside the target and renamed into place, so that a mask that is there is whole. The name inside its gzip file
+says that Viscera wrote it: nothing else is ever replaced by itself. Whatever program stores an edited mask again writes
+a gzip file of its own, so that a mask corrected by hand does not count as ours.
 """
 
 import os
@@ -15,10 +16,12 @@ from isal import igzip
 from app import __version__
 from app.errors import CaseError
 from app.orientation import Orientation
-from app.read import Header, read_header
+from app.read import Header
 from app.types import Labels
 
-MARK = b"viscera mask "  # begins the header's `descrip`; the version follows
+GZIP_WITH_NAME = b"\x1f\x8b\x08\x08"  # RFC 1952: deflate, and a name from byte 10 on
+NAME_AT = 10
+MARK = "viscera mask "  # the name; the version follows
 GZIP_LEVEL = 1  # of isal's 0..3; a mask is mostly zeros: higher levels save little and cost time
 
 
@@ -51,17 +54,20 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 def is_replaceable(path: Path) -> bool:
     """Whether what is there may be lost: an empty file, or a mask that bears our mark. Anything else is another's."""
     try:
-        if path.is_file() and not path.stat().st_size:
-            return True
-        return bytes(read_header(path)["descrip"]).startswith(MARK)
-    except (CaseError, OSError):
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            start = file.read(NAME_AT + len(MARK))
+    except OSError:
         return False
+    return not start or (start.startswith(GZIP_WITH_NAME) and start[NAME_AT:] == MARK.encode())
 
 
 def _write(stored: Labels, path: Path, header: Header, *, overwrite: bool) -> None:
+    name = MARK + __version__
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # two containers may share the folder
     try:
-        with partial.open("xb") as raw, igzip.IGzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) as file:
+        with partial.open("xb") as raw, igzip.IGzipFile(name, "wb", GZIP_LEVEL, raw, mtime=0) as file:
             file.write(_mask_header(header).binaryblock + bytes(4))  # four zero bytes: no extensions
             for k in range(stored.shape[2]):
                 file.write(stored[:, :, k].tobytes(order="F"))
@@ -81,6 +87,5 @@ def _mask_header(header: Header) -> Header:
     ours.set_data_dtype(np.uint8)
     ours.set_slope_inter(1, 0)
     ours["vox_offset"] = ours.sizeof_hdr + 4
-    ours["descrip"] = MARK + __version__.encode()
     ours["cal_min"] = ours["cal_max"] = 0  # a display range in HU means nothing here
     return cast(Header, ours)

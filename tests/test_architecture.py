@@ -78,8 +78,8 @@ def test_only_the_pipeline_knows_the_order():
 
 
 PACK_SIDE = (
-    "arithmetic", "augment", "carry", "evaluate", "losses", "networks", "optimiser", "pack", "recipe", "run_files",
-    "sample", "start", "teacher", "train", "volumes",
+    "arithmetic", "augment", "carry", "evaluate", "half_resolution", "losses", "networks", "optimiser", "pack",
+    "recipe", "run_files", "sample", "start", "teacher", "train", "volumes",
 )  # fmt: skip
 
 

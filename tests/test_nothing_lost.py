@@ -203,7 +203,7 @@ def test_what_validate_wrote_itself_is_written_anew_and_a_scan_that_fails_is_mis
 
 
 def test_truth_that_lies_among_the_masks_is_not_scored_against_itself(world, monkeypatch, capsys):
-    """A mask of ours that somebody corrected and links to as the truth still bears our mark."""
+    """A mask of ours that somebody found right as it is, and links to as the truth, bears our mark."""
     assert run(monkeypatch, f"{APP} out") == 0
     (world / "data" / "P1.nii.gz").unlink()
     (world / "data" / "P1.nii.gz").symlink_to("../out/P1.nii.gz")

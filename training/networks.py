@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.half_resolution import HalfResolutionUNet
 from training.recipe import PARTIAL_CONVOLUTION_STRIDE, Network
 
 NEGATIVE_SLOPE = 0.01
@@ -135,8 +136,10 @@ class PartialConvolutionNet(nn.Module):
         return F.interpolate(scores, scale_factor=float(self.scale), mode="trilinear", align_corners=False)
 
 
-def build_network(network: Network, classes: int) -> PlainUNet | PartialConvolutionNet:
+def build_network(network: Network, classes: int) -> PlainUNet | PartialConvolutionNet | HalfResolutionUNet:
     """An untrained network as a recipe describes it."""
+    if network.kind == "half-resolution":
+        return HalfResolutionUNet(network.channels, classes, supervised_levels=network.supervised_levels)
     if network.kind == "partial-convolution":
         return PartialConvolutionNet(network.channels, classes, stem_stride=network.stem_stride)
     return PlainUNet(

@@ -6,6 +6,7 @@ imported until a TOML file is read.
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
@@ -73,10 +74,11 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """kind: "plain-unet" or "partial-convolution" (`training.networks`). channels: per level, each half the size.
+    """kind: "plain-unet", "partial-convolution" or "half-resolution" (`training.networks`). channels: per level, each
+    half the size of the one above.
 
-    stem_stride: how much coarser than the input the first level is. supervised_levels: how many of the finest levels
-    the loss sees.
+    stem_stride: how much coarser than the input the first level is (1 for half resolution, whose entry and exit see
+    every voxel). supervised_levels: how many of the finest scores the loss sees.
     """
 
     kind: str
@@ -85,7 +87,9 @@ class Network:
     supervised_levels: int
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, ("plain-unet", "partial-convolution"))
+        _one_of("kind", self.kind, ("plain-unet", "partial-convolution", "half-resolution"))
+        if self.kind == "half-resolution" and (self.stem_stride != 1 or len(self.channels) < 2):
+            raise ValueError("a half-resolution network has stem_stride 1 and two levels at least")
         if self.kind == "partial-convolution" and self.supervised_levels != 1:
             raise ValueError("a partial-convolution network has one supervised level")
         if not 1 <= self.supervised_levels <= len(self.channels) or self.stem_stride < 1:
@@ -96,12 +100,13 @@ class Network:
     @property
     def multiple(self) -> int:
         """Of the sides of an input."""
-        return int(self.stem_stride * 2 ** (len(self.channels) - 1))
+        levels = len(self.channels) if self.kind == "half-resolution" else len(self.channels) - 1
+        return int(self.stem_stride * 2**levels)
 
     @property
     def label_stride(self) -> int:
         """How much coarser than the input the finest scores are."""
-        return self.stem_stride if self.kind == "plain-unet" else PARTIAL_CONVOLUTION_STRIDE
+        return PARTIAL_CONVOLUTION_STRIDE if self.kind == "partial-convolution" else self.stem_stride
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class Stage:
     kind: "patch" draws blocks at the spacing, "scan" whole scans, cut, padded and stitched, of any spacing.
     spacing_mm: of the volumes samples are read from. shape: voxels of a sample. hold_out: whether the fold's patients
     are left out, and the network is evaluated on them every `evaluate_every` steps and at the end of the stage.
+    asks_teacher: whether the loss hears the teacher, if it has one; on a coarse grid it would see 20 times the voxels.
     """
 
     name: str
@@ -122,6 +128,7 @@ class Stage:
     learning_rate: float
     hold_out: bool
     evaluate_every: int | None = None
+    asks_teacher: bool = True
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, ("patch", "scan"))
@@ -327,7 +334,7 @@ class Recipe:
             raise ValueError("a recipe needs one stage at least, each of another name")
         if sorted((stage.hold_out for stage in self.stages), reverse=True) != [s.hold_out for s in self.stages]:
             raise ValueError("once a stage has trained on the fold's patients, no later one can hold them out")
-        if self.loss.needs_teacher and any(stage.kind == "scan" for stage in self.stages):
+        if self.loss.needs_teacher and any(stage.kind == "scan" and stage.asks_teacher for stage in self.stages):
             raise ValueError("a teacher answers for patches, whose spacing is known; stages of scans cannot have one")
         least = SMALLEST_SIDE * self.network.multiple
         for stage in self.stages:
@@ -379,7 +386,12 @@ FREE = ("threads", "checkpoint_minutes", "export")
 
 
 def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Where a recipe is not the one a run was begun with; stages that were added at its end are no change."""
+    """Where a recipe is not the one a run was begun with; stages that were added at its end are no change.
+
+    Nor is a field that the run's recipe did not know yet, as long as it has its default.
+    """
+    with suppress(TypeError, KeyError, ValueError, AttributeError):  # of fields that are gone by now: as it stands
+        before = as_table(_rebuilt(Recipe, before))
     names = [name for name in now if name not in (*FREE, "stages") and before.get(name) != now[name]]
     return names + (["stages"] if now["stages"][: len(before["stages"])] != before["stages"] else [])
 

@@ -1,15 +1,18 @@
 """Teacher: another network's class probabilities on the same augmented scan. Tensors (batch, z, y, x), HU, mm.
 
 Its classes are those of the labels, in their order. A teacher is a folder of `teacher.pt` (TorchScript, so that torch
-alone runs it) and `teacher.json` (what it must be shown), written from an ONNX network by
+alone runs it), `teacher.onnx` (the same, for OpenVINO) and `teacher.json` (what it must be shown), written from an ONNX
+network by
 
     python -m training.teacher MODEL.onnx OUT --spacing Z Y X --clip LOW HIGH --mean M --deviation D
 """
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.arithmetic import autocast
+from training.arithmetic import autocast, has_bfloat16
 from training.recipe import Intensity, Spacing
 
-NETWORK, CARD = "teacher.pt", "teacher.json"
+NETWORK, ONNX, CARD = "teacher.pt", "teacher.onnx", "teacher.json"
 EXAMPLE_SIDE = 64  # voxels, for tracing
 
 
@@ -39,7 +42,10 @@ class Teacher:
     def __init__(self, folder: Path, device: torch.device) -> None:
         table = json.loads((folder / CARD).read_text())
         self.card = Card(tuple(table["spacing_mm"]), table["multiple"], Intensity(**table["intensity"]))
-        self._network = torch.jit.load(str(folder / NETWORK), map_location=device).eval()
+        if device.type == "cpu" and find_spec("openvino") and (folder / ONNX).exists():
+            self._network: Callable[[Tensor], Tensor] = _in_openvino(folder / ONNX, device)
+        else:
+            self._network = torch.jit.load(str(folder / NETWORK), map_location=device).eval()
 
     def probabilities(self, images: Tensor, spacing: Spacing, shape: Sequence[int]) -> Tensor:
         """Class probabilities (batch, class, *shape) of images (batch, 1, z, y, x; HU) of voxels `spacing` apart.
@@ -58,6 +64,31 @@ class Teacher:
             scores = self._network(padded)[..., : size[0], : size[1], : size[2]]
             result = F.interpolate(scores.float().softmax(1), tuple(shape), mode="trilinear", align_corners=False)
         return result.clone()  # a tensor that autograd may keep
+
+
+def _in_openvino(model: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The network on a CPU, where torch is slow at what teachers are made of.
+
+    A public network of depthwise convolutions on 80x128x128 voxels, two cores with bfloat16 beside other work: 3.2 s in
+    torch, 0.6 s here.
+    """
+    import openvino
+
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if has_bfloat16(device) else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    core = openvino.Core()
+    network = core.read_model(model)
+    network.reshape([-1, 1, -1, -1, -1])
+    request = core.compile_model(network, "CPU", options).create_infer_request()
+
+    def run(volume: Tensor) -> Tensor:
+        request.infer([volume.contiguous().numpy()], share_inputs=True)
+        return torch.from_numpy(request.get_output_tensor().data)
+
+    return run
 
 
 class OnnxUNet(nn.Module):
@@ -132,6 +163,7 @@ def convert(model: Path, folder: Path, card: Card) -> None:
         traced = torch.jit.trace(network, torch.zeros(1, 1, *[EXAMPLE_SIDE] * 3))
     folder.mkdir(parents=True, exist_ok=True)
     traced.save(str(folder / NETWORK))
+    shutil.copyfile(model, folder / ONNX)
     (folder / CARD).write_text(json.dumps(asdict(card), indent=1) + "\n")
 
 

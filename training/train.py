@@ -108,7 +108,8 @@ class Run:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.device, self.teacher = recipe, out, device, teacher
         self.network = build_network(recipe.network, recipe.classes).to(device)
-        self.averaged = AveragedModel(self.network, avg_fn=self._average)
+        # use_buffers: a norm's running statistics are averaged as its weights are
+        self.averaged = AveragedModel(self.network, avg_fn=self._average, use_buffers=True)
         self.optimisers = build_optimisers(self.network, self.network.ends, recipe.optimiser)
         self._levels = torch.compile(self.network.levels) if compiled else self.network.levels
         self.stage = self.step = 0
@@ -310,10 +311,10 @@ class Run:
         self.losses.append(float(loss.detach()))
 
     def _soft_targets(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        if self.teacher is None or not self.recipe.loss.needs_teacher:
+        stage = self.recipe.stages[self.stage]
+        if self.teacher is None or not self.recipe.loss.needs_teacher or not stage.asks_teacher:
             return None
-        spacing = self.recipe.stages[self.stage].spacing_mm
-        return self.teacher.probabilities(images, spacing, labels.shape[1:])
+        return self.teacher.probabilities(images, stage.spacing_mm, labels.shape[1:])
 
     def _evaluate(self, fold: Volumes, stage: Stage) -> None:
         folder = self.out / SLICES

@@ -1,14 +1,15 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.errors import SetupError
 from app.labels import CLASSES
-from training.recipe import load_recipe, save_recipe
+from training.recipe import as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
-NAMES = ("fine", "localiser", "localiser-001")  # others may lie beside them
+NAMES = ("fine", "half", "localiser", "localiser-001")  # others may lie beside them
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,3 +90,27 @@ def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
 def test_json_is_plain(tmp_path):
     save_recipe(load_recipe(RECIPES / "fine.toml"), tmp_path / "fine.json")
     assert json.loads((tmp_path / "fine.json").read_text())["stages"][0]["shape"] == [48, 64, 80]
+
+
+def test_a_half_resolution_network_sees_every_voxel():
+    network = load_recipe(RECIPES / "half.toml").network
+    assert (network.multiple, network.label_stride) == (16, 1)
+    with pytest.raises(ValueError, match="half-resolution network has stem_stride 1"):
+        replace(network, stem_stride=2)
+
+
+def test_a_field_that_an_older_run_did_not_know_is_no_change_where_it_has_its_default():
+    now = as_table(load_recipe(RECIPES / "fine.toml"))
+    before = json.loads(json.dumps(now))
+    for stage in before["stages"]:
+        del stage["asks_teacher"]
+    assert changed_fields(before, now) == []
+    now["stages"][0]["asks_teacher"] = False
+    assert changed_fields(before, now) == ["stages"]
+
+
+def test_a_field_that_is_gone_is_a_change():
+    now = as_table(load_recipe(RECIPES / "fine.toml"))
+    before = json.loads(json.dumps(now))
+    before["loss"]["focal"] = 2
+    assert changed_fields(before, now) == ["loss"]

@@ -61,6 +61,12 @@ def test_a_public_network_comes_over_from_onnx_as_it_is(tmp_path, monkeypatch):
     with torch.inference_mode():
         ours = torch.jit.load(str(tmp_path / "teacher.pt"))(volume)
     torch.testing.assert_close(ours, torch.from_numpy(theirs), atol=1e-3, rtol=1e-3)
+    images = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(1)) * 200
+    in_openvino = loaded.probabilities(images, (1.97, 1.54, 1.54), (32, 32, 32))
+    (tmp_path / "teacher.onnx").unlink()  # a machine with torch alone
+    in_torch = Teacher(tmp_path, CPU).probabilities(images, (1.97, 1.54, 1.54), (32, 32, 32))
+    torch.testing.assert_close(in_openvino, in_torch, atol=0.1, rtol=0)  # both in bfloat16 where the CPU has it
+    assert (in_openvino.argmax(1) == in_torch.argmax(1)).float().mean() > 0.99
 
 
 def test_a_network_of_something_else_is_refused(tmp_path):

@@ -1,0 +1,106 @@
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
+
+from training.half_resolution import (  # noqa: E402
+    BatchRenorm,
+    Depthwise,
+    HalfResolutionUNet,
+    depth_to_space,
+    space_to_depth,
+)
+
+
+def test_no_voxel_is_lost_on_the_way_to_depth_and_back():
+    volume = torch.arange(2 * 3 * 4 * 6 * 8.0).reshape(2, 3, 4, 6, 8)
+    deep = space_to_depth(volume)
+    assert tuple(deep.shape) == (2, 24, 2, 3, 4)
+    assert deep[0, :8, 0, 0, 0].tolist() == [0, 1, 8, 9, 48, 49, 56, 57]  # a block of 2 x 2 x 2, x fastest
+    assert torch.equal(depth_to_space(deep), volume)
+
+
+def test_scores_are_as_fine_as_the_input_and_halve_by_level():
+    network = HalfResolutionUNet((4, 6, 8), 5, supervised_levels=3).train()
+    levels = network.levels(torch.randn(1, 1, 16, 24, 32))
+    assert [tuple(scores.shape) for scores in levels] == [(1, 5, 16, 24, 32), (1, 5, 8, 12, 16), (1, 5, 4, 6, 8)]
+    assert tuple(network.eval()(torch.zeros(2, 1, 8, 8, 8)).shape) == (2, 5, 8, 8, 8)
+
+
+@pytest.mark.parametrize("supervised", [1, 2])
+def test_heads_are_as_many_as_levels_are_supervised(supervised):
+    network = HalfResolutionUNet((4, 6, 8), 5, supervised_levels=supervised)
+    assert len(network.levels(torch.zeros(1, 1, 16, 16, 16))) == supervised
+    assert len(network.heads) == supervised - 1
+
+
+def test_every_weight_gets_a_gradient():
+    torch.manual_seed(0)
+    network = HalfResolutionUNet((4, 6, 8), 5, supervised_levels=3).train()
+    sum(scores.square().mean() for scores in network.levels(torch.randn(1, 1, 16, 16, 16))).backward()
+    assert not [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+
+
+def test_what_a_window_shows_elsewhere_changes_nothing_far_away():
+    """In use no statistics are taken: scores at one end do not depend on what is at the other."""
+    torch.manual_seed(0)
+    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1)
+    network.train()(torch.randn(1, 1, 16, 16, 16))
+    volume = torch.randn(1, 1, 16, 16, 96)
+    other = volume.clone()
+    other[..., 80:] = 100
+    with torch.inference_mode():
+        before, after = network.eval()(volume), network.eval()(other)
+    torch.testing.assert_close(before[..., :16], after[..., :16])
+    assert not torch.equal(before[..., 80:], after[..., 80:])
+
+
+def test_the_first_batch_sets_the_running_statistics_by_hand():
+    """1 and 3: mean 2, deviation 1."""
+    norm = BatchRenorm(1).train()
+    got = norm(torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 1, 2))
+    assert got.flatten().tolist() == pytest.approx([-1, 1], abs=1e-4)
+    assert float(norm.mean) == pytest.approx(2)
+    assert float(norm.variance) == pytest.approx(1, abs=1e-4)
+
+
+def test_within_its_limits_training_and_use_give_the_same():
+    """Mean 0 and deviation 2 are known; a batch of 3 and 5 is 1.5 and 2.5 deviations away, not -1 and 1."""
+    norm = BatchRenorm(1).train()
+    norm.steps.fill_(10_000)
+    norm.variance.fill_(4)
+    batch = torch.tensor([3.0, 5.0]).reshape(1, 1, 1, 1, 2)
+    used = norm.eval()(batch)
+    trained = norm.train()(batch)
+    assert used.flatten().tolist() == pytest.approx([1.5, 2.5], abs=1e-4)
+    torch.testing.assert_close(trained, used, atol=1e-3, rtol=0)
+    assert float(norm.mean) == pytest.approx(0.02 * 4)  # moved by a fiftieth of the way
+    assert float(norm.variance) == pytest.approx(0.98 * 4 + 0.02 * 1, abs=1e-3)
+
+
+def test_beyond_its_limits_a_batch_is_brought_nearer():
+    """10 deviations away and 10 times as wide: only 5 and 3 are granted."""
+    norm = BatchRenorm(1).train()
+    norm.steps.fill_(10_000)
+    got = norm(torch.tensor([0.0, 20.0]).reshape(1, 1, 1, 1, 2))
+    assert got.flatten().tolist() == pytest.approx([5 - 3, 5 + 3], abs=1e-2)
+
+
+def test_it_begins_as_batch_norm():
+    norm = BatchRenorm(1).train()
+    norm.steps.fill_(1e-9)  # not the first step, which would take the batch's statistics
+    got = norm(torch.tensor([10.0, 30.0]).reshape(1, 1, 1, 1, 2))
+    assert got.flatten().tolist() == pytest.approx([-1, 1], abs=1e-4)
+
+
+def test_statistics_of_bfloat16_features_are_float32():
+    norm = BatchRenorm(2).train()
+    got = norm(torch.randn(1, 2, 4, 4, 4).bfloat16())
+    assert got.dtype == torch.bfloat16
+    assert norm.mean.dtype == torch.float32
+
+
+def test_depthwise_is_the_same_in_training_and_in_use():
+    pytest.importorskip("numba", reason="needs numba: scripts/test --with-torch")
+    torch.manual_seed(0)
+    layer, features = Depthwise(3), torch.randn(2, 3, 4, 5, 6)
+    torch.testing.assert_close(layer.train()(features), layer.eval()(features))
