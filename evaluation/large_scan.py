@@ -4,7 +4,7 @@ The largest case of the challenge has 512 x 512 x 1338 voxels of 0.8 mm; such a 
 as long whatever the number of slices, so that twice the slices are the same patient in slices half as thick. Slices
 are interpolated between those of SCAN; its top 180 mm are mirrored upwards, as a long chest, its lowest 40 mm to and
 fro downwards, in place of legs. Gaussian noise (sd 8 HU, always the same) keeps the file as hard to compress as a
-real one. 1338 slices take about a minute and 2 GB of memory.
+real one. 1338 slices take half a minute and 1 GB of memory.
 
 Example: python -m evaluation.large_scan ../shared/cases/ircad_19_0000.nii.gz 1338 large_1338_0000.nii.gz
 """
