@@ -148,4 +148,7 @@ mv "$archive.gz" "$name.tar.gz" || stop "$name.tar.gz cannot be written here"
 chmod 644 "$name.tar.gz"
 sha256sum "$name.tar.gz" >"$name.tar.gz.sha256" || stop "no SHA-256 of $name.tar.gz"
 cat "$name.tar.gz.sha256"
-echo "$(stat -c %s "$name.tar.gz") bytes saved, $(docker image inspect --format '{{.Size}}' "$name:latest") bytes as an image"
+archive_bytes=$(stat -c %s "$name.tar.gz")
+image_bytes=$(docker image inspect --format '{{.Size}}' "$name:latest")
+echo "$name.tar.gz: $((archive_bytes / 1000000)) MB ($archive_bytes bytes)"
+echo "$name:latest: $((image_bytes / 1000000)) MB uncompressed, its base included ($image_bytes bytes)"

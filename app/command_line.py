@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--system",
         default=os.environ.get("VISCERA_SYSTEM", "viscera"),
+        metavar="NAME",
         help=f"{', '.join(system_names())}, or the path of a .toml file (default: %(default)s)",
     )
     add("--threads", type=_threads, metavar="N", help="default: what the container's CPU quota and affinity allow")

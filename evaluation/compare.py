@@ -27,11 +27,10 @@ from typing import cast
 import nibabel as nib
 import numpy as np
 
-from app.bundle import Bundle, load_bundle
+from app.bundle import FILE_NAME, Bundle, load_bundle
 from app.cases import mask_name
 from app.errors import SetupError, VisceraError
 from app.system import ROOT, WEIGHTS, load_system
-from app.toml_file import read_toml
 from evaluation.benchmark import COLUMNS, MARK, Comparison, Turn, write_benchmark, write_turns
 from evaluation.containers import Engine
 from evaluation.machine import QUIET_PERCENT, busy_percent
@@ -82,10 +81,11 @@ def write_whole_mask(boxed: Path, case: BoxedScan, target: Path) -> None:
 
 
 def training_window(bundle: Bundle) -> list[int]:
-    """Sides (z, y, x) of the last patches that the recipe of a bundle trains with, in voxels. SetupError: no recipe."""
-    name = Path(str(bundle.training.get("recipe", "none"))).stem
-    recipe = ROOT / "training" / "recipes" / f"{name}.toml"
-    return [int(side) for side in read_toml(recipe, "; say --window Z Y X")["stages"][-1]["shape"]]
+    """Sides (z, y, x) of the last patches that a bundle was trained on, in voxels. SetupError: it does not say."""
+    patch = bundle.training.get("patch")
+    if not isinstance(patch, list) or [type(side) for side in patch] != [int] * 3:
+        raise SetupError(f"{bundle.folder / FILE_NAME}: training names no patch of three sides; say --window Z Y X")
+    return patch
 
 
 def turns(entrants: Sequence[Contender], cases: Sequence[BoxedScan], rounds: int, out: Path) -> Iterator[Turn]:

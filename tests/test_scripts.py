@@ -110,6 +110,26 @@ def test_a_build_removes_no_wheels_that_it_has_not_gathered(build):
     assert kept.read_text() == "of a user"
 
 
+def test_a_build_ends_with_the_sizes_of_archive_and_image(build, tmp_path):
+    _, project = build("--help")
+    shutil.copytree(PROJECT / "tests" / "data", project / "tests" / "data")
+    program(
+        tmp_path / "bin" / "docker",
+        'case "$1" in',
+        "run) printf mask | gzip >build/trial/outputs/phantom.nii.gz ;;",
+        'save) head -c 3000000 /dev/urandom >"$3" ;;',
+        "image) echo 656123456 ;;",
+        "esac",
+    )
+    result, project = build("team")
+    assert result.returncode == 0, result.stderr
+    size = (project / "team.tar.gz").stat().st_size
+    assert result.stdout.splitlines()[-2:] == [
+        f"team.tar.gz: 3 MB ({size} bytes)",
+        "team:latest: 656 MB uncompressed, its base included (656123456 bytes)",
+    ]
+
+
 def test_a_build_replaces_no_archive_but_that_of_an_earlier_one(build):
     _, project = build("--help")
     (project / "team.tar.gz").write_text("of a user")

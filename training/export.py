@@ -167,6 +167,8 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Pat
         if all((folder / name).exists() for name in files)
     }
     table["training"] = {"recipe": recipe_name, **past}
+    if recipe.role == "fine":
+        table["training"]["patch"] = stage.shape  # the windows of those who segment as they train
     table["accuracy"] = {}
     return table
 

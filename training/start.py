@@ -43,6 +43,7 @@ class _Training:
     without_slices_above_the_labels: tuple[str, ...]
     without_slices_below_the_labels: tuple[str, ...]
     reference_masks: str
+    patch: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if not self.stages or self.minutes < 0:

@@ -98,8 +98,9 @@ def test_the_patch_of_training():
     assert training_window(load_bundle(WEIGHTS / "fine", "fine")) == [80, 112, 144]
 
 
-def test_a_bundle_without_a_recipe_needs_a_window():
-    bundle = replace(load_bundle(WEIGHTS / "fine", "fine"), training={})
+@pytest.mark.parametrize("training", [{}, {"recipe": "fine.toml"}, {"patch": [80, 112]}, {"patch": [80, 112, "144"]}])
+def test_a_bundle_that_names_no_patch_needs_a_window(training):
+    bundle = replace(load_bundle(WEIGHTS / "fine", "fine"), training=training)
     with pytest.raises(SetupError, match="say --window"):
         training_window(bundle)
 
@@ -142,7 +143,7 @@ def test_two_scans_of_one_name_are_refused(monkeypatch, tmp_path, capsys):
 @needs_cases
 def test_the_box_is_that_of_phase_one(tmp_path):
     scan = CASES / "hcc_006_0000.nii.gz"
-    case = box_scan(scan, tmp_path)
+    case = box_scan(scan, tmp_path / "box")
     image, boxed = nib.load(scan), nib.load(case.boxed)
     assert boxed.shape == tuple(stop - start for start, stop in case.box)
     assert boxed.shape < image.shape

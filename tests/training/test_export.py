@@ -47,6 +47,7 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     assert bundle.training["scans"] == ["a1", "a2", "b"]
     assert (bundle.training["patients"], bundle.training["minutes"]) == (["A", "B"], 2)
     assert bundle.training["without_slices_above_the_labels"] == []  # the last stage has shown them
+    assert bundle.training["patch"] == [16, 16, 24]
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     printed = capsys.readouterr().out
     assert float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 90

@@ -1,0 +1,111 @@
+"""What the documents promise is held against the sources: options, warnings, fields, links, commands, examples."""
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from app import command_line, pipeline
+from app.bundle import Bundle, Window
+from app.normalise import Intensity
+from tests.files import body_phantom, lps_affine, save_nifti
+from tests.models import known_models
+
+PROJECT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("[a-z]*/*.md")])
+OPERATION = PROJECT / "docs" / "operation.md"
+OWN_MODEL = PROJECT / "docs" / "own_model.md"
+
+
+def table(document, head):
+    """What stands in code letters in the first cells of the table that begins with this line, row by row."""
+    _, _, after = document.read_text().partition(f"\n{head}\n")
+    assert after, f"{document.name} has no table {head}"
+    rows = after.split("\n\n")[0].splitlines()[1:]
+    return [re.findall("`([^`]+)`", row.split(" | ")[0]) for row in rows]
+
+
+def test_the_options_are_those_of_the_program(capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["--help"])
+    known = re.findall(r"^  (?:-h, )?(--[\w-]+(?: [A-Z]+)?)", capsys.readouterr().out, re.MULTILINE)
+    written = [option for row in table(PROJECT / "README.md", "| option | |") for option in row]
+    assert sorted(written) == sorted(known)
+
+
+def warnings_of(path):
+    """Patterns of all warnings in a module: text with a blank in it that is in a list, or appended to one."""
+    texts = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.List):
+            texts += node.elts
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
+            texts += node.args
+    for text in texts:
+        parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+        if not all(isinstance(part, ast.FormattedValue | ast.Constant) for part in parts):
+            continue
+        words = [str(part.value) if isinstance(part, ast.Constant) else None for part in parts]
+        if any(" " in word for word in words if word):
+            yield "".join(".+" if word is None else re.escape(word) for word in words)
+
+
+def test_the_warnings_are_those_that_the_program_can_print():
+    known = [warning for path in (PROJECT / "app").glob("*.py") for warning in warnings_of(path)]
+    known += [re.escape(text) for text in re.findall('"warning: (.*)"', (PROJECT / "predict.sh").read_text())]
+    written = [warning for row in table(OPERATION, "| warning | what it means | what to do |") for warning in row]
+    assert len(known) == len(written)
+    for pattern in known:
+        assert len([text for text in written if re.fullmatch(pattern, text)]) == 1, pattern
+
+
+def test_the_fields_of_a_bundle_are_those_that_are_read():
+    nested = {"intensity": Intensity, "window": Window}
+    known = {field.name for field in fields(Bundle)} - {"folder", *nested}  # the folder is where it lies, no field
+    known |= {f"{name}.{field.name}" for name, kind in nested.items() for field in fields(kind)}
+    written = [field for row in table(OWN_MODEL, "| field | |") for field in row]
+    assert sorted(written) == sorted(known)
+
+
+def slug(heading):
+    """As GitHub makes an anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)]+)\)", document.read_text())
+    for name, _, anchor in (link.partition("#") for link in links if "://" not in link):
+        target = document.parent / name if name else document
+        assert target.exists(), name
+        if anchor:
+            assert anchor in map(slug, re.findall("^#+ (.*)$", target.read_text(), re.MULTILINE)), f"{name}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_commands_are_there(document):
+    text = document.read_text()
+    for name in re.findall(r"python -m ((?:app|evaluation|training|tests)\b[\w.]*)", text):
+        place = PROJECT / name.replace(".", "/")
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), name
+    for name in re.findall(r"\bsh (?!-)(scripts/\w+|\w+\.sh)", text):
+        assert (PROJECT / name).exists(), name
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_examples_in_python_run(number, tmp_path, monkeypatch, capsys):
+    for module in (command_line, pipeline):
+        monkeypatch.setattr(module, "load_models", lambda _, *, threads, pinned: known_models())  # noqa: ARG005
+    monkeypatch.chdir(tmp_path)
+    for folder in ("inputs", "outputs"):
+        Path(folder).mkdir()
+    save_nifti(Path("inputs/a_0000.nii.gz"), body_phantom((40, 60, 30)), lps_affine((3, 2, 4)))
+    examples = re.findall("```python\n(.*?)```", OPERATION.read_text(), re.DOTALL)
+    assert len(examples) == 2
+    exec(examples[number], {})
+    printed, errors = capsys.readouterr()
+    assert Path("outputs/a.nii.gz").stat().st_size
+    assert re.search(["a done {'liver': [1-9].* \\[\\] None", r"^[1-9][\d.]+ \[\]$"][number], printed)
+    assert errors == ""
