@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from training.networks import PlainUNet  # noqa: E402
+from training.networks.plain_unet import PlainUNet  # noqa: E402
 from training.optimiser import STEP_OF_ADAMW, Muon, build_optimisers, orthogonalised  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
 

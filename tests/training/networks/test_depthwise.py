@@ -5,7 +5,7 @@ pytest.importorskip("numba", reason="needs numba: scripts/test --with-torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from training.depthwise import depthwise  # noqa: E402
+from training.networks.depthwise import depthwise  # noqa: E402
 
 
 def test_three_voxels_by_hand():

@@ -1,66 +1,10 @@
-"""Networks: a plain 3-D U-Net, and paper 001's light network for phase one. Tensors (batch, channel, z, y, x)."""
-
-from itertools import pairwise
+"""Partial convolutions: paper 001's light network for phase one. Tensors (batch, channel, z, y, x)."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.half_resolution import HalfResolutionUNet
-from training.recipe import PARTIAL_CONVOLUTION_STRIDE, Network
-
-NEGATIVE_SLOPE = 0.01
-
-
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv3d(inputs, outputs, 3, stride, padding=1, bias=False),
-        nn.InstanceNorm3d(outputs, affine=True),
-        nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
-    )
-
-
-class PlainUNet(nn.Module):
-    """Two convolutions a level on the way down, one on the way up, instance norm, leaky ReLU (nnU-Net's plain net).
-
-    The input's sides must be multiples of `stem_stride * 2 ** (len(channels) - 1)`. With `stem_stride` 2 the whole
-    network runs at half the resolution, and so does its output: the caller reads scores on a grid twice as coarse.
-    """
-
-    def __init__(self, channels: tuple[int, ...], classes: int, *, stem_stride: int, supervised_levels: int) -> None:
-        super().__init__()
-        down = [nn.Sequential(_convolution(1, channels[0], stem_stride), _convolution(channels[0], channels[0]))]
-        for above, here in pairwise(channels):
-            down.append(nn.Sequential(_convolution(above, here, 2), _convolution(here, here)))
-        self.down = nn.ModuleList(down)
-        rising = list(reversed(channels))
-        self.up = nn.ModuleList(nn.ConvTranspose3d(low, high, 2, 2) for low, high in pairwise(rising))
-        self.merge = nn.ModuleList(_convolution(2 * high, high) for high in rising[1:])
-        self.heads = nn.ModuleList(nn.Conv3d(size, classes, 1) for size in rising[-supervised_levels:])
-
-    def levels(self, volume: Tensor) -> list[Tensor]:
-        """Class scores of every supervised level, the finest first."""
-        skips = []
-        for stage in self.down:
-            volume = stage(volume)
-            skips.append(volume)
-        skips.pop()
-        features = [volume]
-        for up, merge in zip(self.up, self.merge, strict=True):
-            volume = merge(torch.cat([up(volume), skips.pop()], 1))
-            features.append(volume)
-        supervised = features[-len(self.heads) :]
-        return [head(feature) for head, feature in zip(self.heads, supervised, strict=True)][::-1]
-
-    @property
-    def ends(self) -> list[nn.Module]:
-        """The convolutions that see the volume, and those whose outputs are class scores."""
-        stem = self.down[0][0][0]  # type: ignore[index]
-        return [stem, *self.heads]
-
-    def forward(self, volume: Tensor) -> Tensor:
-        """Raw class scores (batch, class, z, y, x) of the finest level."""
-        return self.levels(volume)[0]
+from training.recipe import PARTIAL_CONVOLUTION_STRIDE
 
 
 class PartialConvolutionBlock(nn.Module):
@@ -134,14 +78,3 @@ class PartialConvolutionNet(nn.Module):
             projected.append(F.interpolate(project(volume), scale_factor=float(2**depth), mode="nearest"))
         scores = self.score(self.fuse(torch.cat(projected, 1)))
         return F.interpolate(scores, scale_factor=float(self.scale), mode="trilinear", align_corners=False)
-
-
-def build_network(network: Network, classes: int) -> PlainUNet | PartialConvolutionNet | HalfResolutionUNet:
-    """An untrained network as a recipe describes it."""
-    if network.kind == "half-resolution":
-        return HalfResolutionUNet(network.channels, classes, supervised_levels=network.supervised_levels)
-    if network.kind == "partial-convolution":
-        return PartialConvolutionNet(network.channels, classes, stem_stride=network.stem_stride)
-    return PlainUNet(
-        network.channels, classes, stem_stride=network.stem_stride, supervised_levels=network.supervised_levels
-    )

@@ -8,16 +8,12 @@ voxels are few, whole ones. Skips are added, not concatenated. In use the norms 
 from importlib.util import find_spec
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from training.networks.batch_renorm import BatchRenorm
 
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
-LARGEST_RATIO, LARGEST_SHIFT = 3.0, 5.0  # of batch renormalisation, Ioffe 2017
-RENORMALISED_AFTER = 500  # steps; until then the limits rise from those of batch norm
-MOMENTUM = 0.02  # of the running mean and variance
-EPSILON = 1e-5  # of a variance
 
 
 def space_to_depth(volume: Tensor) -> Tensor:
@@ -36,52 +32,6 @@ def depth_to_space(scores: Tensor) -> Tensor:
     return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(shape)
 
 
-class BatchRenorm(nn.Module):
-    """Batch renormalisation (Ioffe, arXiv:1702.03275): trained with the running statistics that it is used with.
-
-    Its gradient is that of batch norm. Unlike instance norm it does not depend on the window, and folds into the
-    convolution before it; unlike batch norm it can be trained on one patch at a time.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
-        self.register_buffer("steps", torch.zeros(()))  # a float: averaged with the weights
-
-    mean: Tensor
-    variance: Tensor
-    steps: Tensor
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The shape of `features`."""
-        if not self.training:
-            return F.batch_norm(features, self.mean, self.variance, self.weight, self.bias)
-        with torch.no_grad():
-            ratio, shift = self._correction(features)
-        return F.batch_norm(features, None, None, ratio * self.weight, shift * self.weight + self.bias, training=True)
-
-    def _correction(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What takes features normalised by this batch to those normalised by the running statistics."""
-        # with the weights, because of bfloat16 features without them these would be bfloat16, too
-        _, mean, inverse = torch.native_batch_norm(features, self.weight, self.bias, None, None, True, 0.0, EPSILON)
-        deviation = 1 / inverse  # with the epsilon
-        if not self.steps:
-            self.mean.copy_(mean)
-            self.variance.copy_(deviation.square())
-        running = (self.variance + EPSILON).sqrt()
-        share = min(1.0, float(self.steps) / RENORMALISED_AFTER)
-        most = 1 + share * (LARGEST_RATIO - 1)
-        ratio = (deviation / running).clamp(1 / most, most)
-        shift = ((mean - self.mean) / running).clamp(-share * LARGEST_SHIFT, share * LARGEST_SHIFT)
-        self.mean.lerp_(mean, MOMENTUM)
-        self.variance.lerp_(deviation.square(), MOMENTUM)
-        self.steps += 1
-        return ratio, shift
-
-
 class Depthwise(nn.Conv3d):
     """A 3x3x3 convolution of each channel by itself."""
 
@@ -91,7 +41,7 @@ class Depthwise(nn.Conv3d):
     def forward(self, features: Tensor) -> Tensor:
         """The shape of `features`. While training on a CPU with numba's loops, where numba is there."""
         if self.training and features.device.type == "cpu" and find_spec("numba"):
-            from training.depthwise import depthwise  # not beside a pack, where torch is all there is
+            from training.networks.depthwise import depthwise  # not beside a pack, where torch is all there is
 
             return depthwise(features, self.weight)
         return super().forward(features)
