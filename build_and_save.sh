@@ -70,7 +70,7 @@ check_torch() {
     esac
 }
 
-# what app/bundle.py checks at every start, here with nothing but Python: the host need not have numpy
+# what app/models/bundle.py checks at every start, here with nothing but Python: the host need not have numpy
 check_bundles() {
     python3 - "$here/weights" <<'PYTHON' 2>>"$log"
 import hashlib, json, pathlib, sys

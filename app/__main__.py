@@ -2,7 +2,7 @@
 
 import sys
 
-from app.command_line import main
+from app.run.command_line import main
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):  # a file's name may hold bytes that the terminal's encoding lacks

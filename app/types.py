@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+AIR = -1024  # HU; what lies outside the field of view, and what NaN and infinite voxels are taken as
+
 Shape: TypeAlias = tuple[int, int, int]  # voxels along z, y, x
 Spacing: TypeAlias = tuple[float, float, float]  # mm along z, y, x
 Voxels: TypeAlias = NDArray[Any]  # (z, y, x) HU, int16 or float32

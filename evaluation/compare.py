@@ -27,10 +27,10 @@ from typing import cast
 import nibabel as nib
 import numpy as np
 
-from app.bundle import FILE_NAME, Bundle, load_bundle
-from app.cases import mask_name
 from app.errors import SetupError, VisceraError
-from app.system import ROOT, WEIGHTS, load_system
+from app.files.cases import mask_name
+from app.models.bundle import FILE_NAME, Bundle, load_bundle
+from app.system.definition import ROOT, WEIGHTS, load_system
 from evaluation.benchmark import COLUMNS, MARK, Comparison, Turn, write_benchmark, write_turns
 from evaluation.containers import Engine
 from evaluation.machine import QUIET_PERCENT, busy_percent

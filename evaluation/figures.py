@@ -20,12 +20,12 @@ LIMIT_SECONDS = 600.0
 LOCALISER = """
 import sys, time
 from pathlib import Path
-from app.bundle import load_bundle
-from app.engine import load_engine
-from app.locate import locate
-from app.read import read
-from app.resample import use_threads
-from app.system import WEIGHTS, load_system
+from app.models.bundle import load_bundle
+from app.models.engine import load_engine
+from app.steps.locate import locate
+from app.files.read import read
+from app.steps.resample import use_threads
+from app.system.definition import WEIGHTS, load_system
 scan, choice = read(Path(sys.argv[1])), load_system("viscera").locate
 use_threads(2)
 start = time.perf_counter()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SetupError, VisceraError
-from app.read import Scan, read
+from app.files.read import Scan, read
 from app.types import Voxels
 
 LENGTH_MM, CHEST_MM, LEGS_MM = 1070.0, 180.0, 40.0

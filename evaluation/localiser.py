@@ -19,18 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from app.bundle import Bundle, load_bundle
-from app.classify import classify
-from app.engine import Engine, load_engine
 from app.errors import CaseError, VisceraError
+from app.files.read import read
 from app.grid import Box, Grid, whole
-from app.hounsfield import AIR
-from app.labels import ORGANS
-from app.locate import locate, organ_scores
-from app.read import read
-from app.resample import use_threads
-from app.system import WEIGHTS, Locate, load_system
-from app.types import Labels, Shape, Voxels
+from app.models.bundle import Bundle, load_bundle
+from app.models.engine import Engine, load_engine
+from app.models.labels import ORGANS
+from app.steps.classify import classify
+from app.steps.locate import locate, organ_scores
+from app.steps.resample import use_threads
+from app.system.definition import WEIGHTS, Locate, load_system
+from app.types import AIR, Labels, Shape, Voxels
 from evaluation.overlap import dice
 from evaluation.own_files import refuse_foreign
 

@@ -14,8 +14,8 @@ import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
-from app.cases import CHANNEL
 from app.errors import VisceraError
+from app.files.cases import CHANNEL
 
 MASK_ENDING = ".nii.gz"  # the organisers look for no other
 LabelMap: TypeAlias = NDArray[np.uint8]  # (x, y, z)

@@ -13,8 +13,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from app.command_line import main as segment
-from app.hounsfield import AIR
+from app.run.command_line import main as segment
+from app.types import AIR
 
 ABOVE = ("train/onko_thorax", "train/tcga_34_2605_chest", "val/ircad_19")
 BELOW = ("train/tcga_ay_4070a", "train/acrin_flt_001", "val/ircad_19")

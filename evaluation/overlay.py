@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from app.errors import VisceraError
-from app.labels import ORGANS
-from app.read import read
+from app.files.read import read
+from app.models.labels import ORGANS
 from app.types import Labels, Spacing, Voxels
 from evaluation.own_files import refuse_foreign
 

@@ -6,7 +6,7 @@ T2andT3_FLARE24_DSC_NSD_Eval.py, Efficiency.py, load_json.py.
 
 from dataclasses import dataclass
 
-from app.labels import ORGANS
+from app.models.labels import ORGANS
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.bundle import Bundle
+from app.models.bundle import Bundle
 from evaluation.containers import Engine, Image
 from evaluation.timing import CaseTimer, Workspace, container_timer, process_timer
 

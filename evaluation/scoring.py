@@ -15,8 +15,8 @@ from typing import TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from app.cases import CHANNEL
 from app.errors import VisceraError
+from app.files.cases import CHANNEL
 from evaluation.masks import (
     AFFINE_TOLERANCE_MM,
     MaskFile,

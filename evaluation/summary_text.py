@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from app.report import finite
+from app.run.report import finite
 from evaluation.scoring import Score
 from evaluation.spread import CONFIDENCE
 from evaluation.summary import PRESENT, Contrast, Summary, by_name, cases_of, structures_of

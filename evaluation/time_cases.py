@@ -18,8 +18,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from app.cases import ENDINGS, case_name, mask_name
 from app.errors import SetupError
+from app.files.cases import ENDINGS, case_name, mask_name
 from evaluation.containers import Engine
 from evaluation.efficiency import COLUMNS, summary, write_rows, write_samples
 from evaluation.efficiency_plot import draw_curves

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cases import CHANNEL, ENDINGS, mask_name
 from app.errors import SetupError, VisceraError
-from app.system import ROOT
+from app.files.cases import CHANNEL, ENDINGS, mask_name
+from app.system.definition import ROOT
 from evaluation.containers import DOCKER_FAILED, Engine, Image, run_container
 from evaluation.masks import open_mask
 from evaluation.measure import Run, measure
@@ -49,7 +49,7 @@ class TimedCase:
 
 
 CaseTimer = Callable[[Path, Workspace], TimedCase]
-"""Takes a scan and a fresh workspace; the mask is then in its `outputs`, under its `app.cases.mask_name`."""
+"""Takes a scan and a fresh workspace; the mask is then in its `outputs`, under its `app.files.cases.mask_name`."""
 
 
 def scan_paths(inputs: Path) -> list[Path]:

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.cases import identity, mask_name
-from app.command_line import main as segment
 from app.errors import SetupError, VisceraError
-from app.write import is_replaceable
+from app.files.cases import identity, mask_name
+from app.files.write import is_replaceable
+from app.run.command_line import main as segment
 from evaluation.masks import mask_paths
 from evaluation.score_files import refuse_others, write_all
 from evaluation.scoring import score_folders

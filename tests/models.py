@@ -5,10 +5,9 @@ The two bundles differ in every field that may differ, and along every axis: one
 
 import numpy as np
 
-from app.bundle import Bundle, Window
-from app.labels import CLASSES
-from app.normalise import Intensity
-from app.pipeline import Models
+from app.models.bundle import Bundle, Intensity, Window
+from app.models.labels import CLASSES
+from app.run.pipeline import Models
 
 LOCALISER = Bundle(
     name="localiser",

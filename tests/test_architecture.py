@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-MODULES = sorted((PROJECT / "app").glob("*.py"))
+MODULES = sorted((PROJECT / "app").rglob("*.py"))
 
-
-STEPS = {"read", "locate", "crop", "resample", "normalise", "segment", "classify", "clean", "restore", "write"}
 IMAGE_PACKAGES = {"app", "cc3d", "isal", "nibabel", "numpy", "openvino", "SimpleITK", "tqdm", "torch"}
 
 
 def imported(path):
-    """Dotted names: `from app import locate` is app.locate."""
+    """Dotted names: `from app.steps import locate` is app.steps.locate."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -36,7 +34,7 @@ def test_no_module_uses_the_inside_of_another(path):
     tree = ast.parse(path.read_text())
     private = re.compile(r"_(?!_)")
     assert not [name for name in imported(path) if name.startswith("app.") and private.match(name.split(".")[-1])]
-    modules = {name.split(".")[1] for name in imported(path) if name.count(".") == 1 and name.startswith("app.")}
+    modules = {name.split(".")[-1] for name in imported(path) if name.startswith("app.")}
     attributes = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
     assert not [node.attr for node in attributes if node.value.id in modules and private.match(node.attr)]
 
@@ -66,15 +64,43 @@ def test_contenders_stand_alone(path):
     assert all(name.startswith("evaluation.contenders.") == inside for name in names)
 
 
+# each room of app may use those on the right, and the words that all share: errors, grid, schema, types
+ROOMS = {
+    "files": set(),
+    "models": set(),
+    "steps": {"models"},
+    "system": {"models"},
+    "run": {"files", "models", "steps", "system"},
+}
+SHARED = {"__init__", "__main__", "errors", "grid", "schema", "types"}
+
+
+def test_app_is_its_rooms_and_what_they_share():
+    assert {path.stem for path in (PROJECT / "app").glob("*.py")} == SHARED
+    assert {path.parent.name for path in (PROJECT / "app").glob("*/*.py")} == ROOMS.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_arrows_between_rooms_point_one_way(path):
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("app.")} & ROOMS.keys()
+    room = path.parent.name
+    if room in ROOMS:
+        assert used <= ROOMS[room] | {room}
+    elif path.stem != "__main__":
+        assert not used
+
+
 def test_only_the_pipeline_knows_the_order():
-    """Phase one is itself a short way (resample, normalise, classify); everybody else knows one step at the most."""
-    known = {"pipeline": STEPS, "locate": {"classify", "normalise", "resample"}}
+    """Phase one is itself a short way (resample, normalise, classify); a step knows one other at the most."""
+    steps = {path.stem for path in (PROJECT / "app" / "steps").glob("*.py")} - {"__init__"}
     for path in MODULES:
-        used = {name.split(".")[1] for name in imported(path) if name.startswith("app.")} & STEPS
-        if path.stem in known:
-            assert used <= known[path.stem]
-        else:
-            assert len(used) <= 1, path.stem
+        used = {name.split(".")[2] for name in imported(path) if name.startswith("app.steps.")} & steps
+        if path.stem == "locate":
+            assert used <= {"classify", "normalise", "resample"}
+        elif path.parent.name == "steps":
+            assert len(used) <= 2, path.stem
+        elif path.stem not in {"pipeline", "__init__"}:
+            assert not used, path.stem
 
 
 PACK_SIDE = (

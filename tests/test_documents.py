@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app import command_line, pipeline
-from app.bundle import Bundle, Window
-from app.normalise import Intensity
+from app.models.bundle import Bundle, Intensity, Window
+from app.run import command_line, pipeline
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 
@@ -53,7 +52,7 @@ def warnings_of(path):
 
 
 def test_the_warnings_are_those_that_the_program_can_print():
-    known = [warning for path in (PROJECT / "app").glob("*.py") for warning in warnings_of(path)]
+    known = [warning for path in (PROJECT / "app").rglob("*.py") for warning in warnings_of(path)]
     known += [re.escape(text) for text in re.findall('"warning: (.*)"', (PROJECT / "predict.sh").read_text())]
     written = [warning for row in table(OPERATION, "| warning | what it means | what to do |") for warning in row]
     assert len(known) == len(written)

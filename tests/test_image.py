@@ -158,7 +158,7 @@ def test_bad_scans_and_exit_status(image, folders):
 
 
 def test_threads_follow_the_quota_and_memory_the_limit(image, folders):
-    code = "from app import resources as r; print(r.thread_count(), r.memory_limit())"
+    code = "from app.run import resources as r; print(r.thread_count(), r.memory_limit())"
     result = run(image, folders, "--cpus", "1", command=["python", "-c", code])
     assert result.stdout.split() == ["1", str(8 << 30)]
 

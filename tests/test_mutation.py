@@ -87,9 +87,9 @@ def test_a_share_is_the_same_each_time_and_grows_with_the_share():
 
 def test_the_mirror_comes_first_and_only_what_imports_the_module_follows():
     mirror, others = files_to_run("write")
-    assert mirror == ["app/write.py", "tests/app/test_write.py"]
-    assert others[:2] == ["tests/app/test_pipeline.py", "tests/app/test_command_line.py"]
-    assert not {"tests/app/test_write.py", "tests/app/test_grid.py"} & set(others)
+    assert mirror == ["app/files/write.py", "tests/app/files/test_write.py"]
+    assert others[:2] == ["tests/app/run/test_pipeline.py", "tests/app/run/test_command_line.py"]
+    assert not {"tests/app/files/test_write.py", "tests/app/test_grid.py"} & set(others)
     assert imported("crop", APP) == {"crop", "grid", "types"}
     assert "resources" in imported("command_line", APP)  # from app import resources
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import command_line
-from app.write import is_replaceable
+from app.files.write import is_replaceable
+from app.run import command_line
 from evaluation.measure import Run
 from evaluation.timing import judged
 from tests.files import body_phantom, lps_affine, save_nifti

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from app import command_line
+from app.run import command_line
 from tests.files import lps_affine, save_nifti
 
 pytestmark = pytest.mark.slow  # the fine model runs on all of a body's volume

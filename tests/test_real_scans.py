@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from app import command_line
-from app.labels import ORGANS
+from app.models.labels import ORGANS
+from app.run import command_line
 from evaluation.overlap import dice
 from tests.shared import CASES, check_volumes, needs_cases
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import VisceraError
-from app.labels import CLASSES, ORGANS
-from app.read import Scan, read
+from app.files.read import Scan, read
+from app.models.labels import CLASSES, ORGANS
 from training.layout import CaseFiles, find_cases
 
 OFF_GRID = 0.5  # of a voxel: how far scan and label may lie apart before they are not one grid
@@ -62,7 +62,7 @@ def corner_distance(scan: Scan, mask: Scan) -> float:
     for image in (scan, mask):
         try:
             affine, shape = image.header.get_best_affine(), image.header.get_data_shape()[:3]
-        except ValueError:  # a quaternion that is none; `app.read` has found the axes some other way
+        except ValueError:  # a quaternion that is none; `app.files.read` has found the axes some other way
             return 0.0
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1)
         places = affine[:3, :3] @ corners + affine[:3, 3:]

@@ -39,7 +39,7 @@ class Evaluation:
 
 
 def normalised(image: Tensor, intensity: Intensity) -> Tensor:
-    """`app.normalise` for tensors: clipped HU to the network's input."""
+    """`app.steps.normalise` for tensors: clipped HU to the network's input."""
     return (image.clamp(intensity.low, intensity.high) - intensity.mean) / intensity.deviation
 
 

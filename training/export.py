@@ -23,11 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.bundle import AXES, FILE_NAME, Bundle, load_bundle
-from app.engine import load_engine
 from app.errors import VisceraError
-from app.labels import CLASSES
-from app.resources import thread_count
+from app.models.bundle import AXES, FILE_NAME, Bundle, load_bundle
+from app.models.engine import load_engine
+from app.models.labels import CLASSES
+from app.run.resources import thread_count
 from training.evaluate import normalised
 from training.networks import build_network
 from training.pack import is_pack, open_pack
@@ -142,7 +142,7 @@ def agreement(bundle: Bundle, samples: list[NDArray[np.float32]]) -> float:
 
 
 def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The content of `bundle.json`, as `app.bundle` reads it."""
+    """The content of `bundle.json`, as `app.models.bundle` reads it."""
     engines = {
         "openvino-float32": ("model.xml", "model.bin"),
         "openvino-int8": ("model-int8.xml", "model-int8.bin"),

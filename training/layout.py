@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import SetupError
-from app.labels import CLASSES
+from app.models.labels import CLASSES
 
 SCAN_ENDING = "_0000.nii.gz"
 ENDING = ".nii.gz"

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SetupError
+from app.files.read import read
 from app.grid import Grid, grid_at_spacing
-from app.hounsfield import AIR
-from app.read import read
-from app.resample import resample, use_threads
-from app.types import Labels, Shape, Spacing
+from app.steps.resample import resample, use_threads
+from app.types import AIR, Labels, Shape, Spacing
 from training.check import grid_problems, label_problems
 from training.layout import CaseFiles, find_cases
 from training.recipe import Data, Recipe, Stage

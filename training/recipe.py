@@ -39,7 +39,7 @@ def _shares(**values: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Intensity:
-    """Clip to [low, high] HU, subtract a mean, divide by a deviation; `app.normalise` does the same when it runs."""
+    """Clip to [low, high] HU, subtract a mean, divide by a deviation; as `app.steps.normalise` does."""
 
     low: float
     high: float
@@ -281,7 +281,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """calibration_samples: drawn from training scans for INT8. window: of a fine model, as `app.bundle` reads it."""
+    """calibration_samples: drawn from training scans for INT8. window: as `app.models.bundle` reads it."""
 
     calibration_samples: int
     window: dict[str, Any] | None = None
@@ -360,9 +360,9 @@ def load_recipe(path: Path) -> Recipe:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: not a recipe as `save_recipe` writes it: {error}") from error
         return recipe
-    from app.bundle import Window
+    from app.models.bundle import Window
     from app.schema import parse
-    from app.toml_file import read_toml
+    from app.system.toml_file import read_toml
 
     recipe = parse(Recipe, read_toml(path), path)
     if recipe.export.window is not None:

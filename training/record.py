@@ -11,10 +11,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from app.bundle import FILE_NAME
 from app.errors import SetupError
-from app.labels import ORGANS
-from app.system import load_system
+from app.models.bundle import FILE_NAME
+from app.models.labels import ORGANS
+from app.system.definition import load_system
 
 
 def accuracy(scores: dict[str, Any]) -> dict[str, Any]:

@@ -252,8 +252,8 @@ def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:
 def read_view(volume: Volume, view: FieldOfView, warp: Warp, shape: Shape, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Image (float32 HU) and labels (uint8) of what a field of view shows, air and background outside.
 
-    As `app.resample` reads a scan: where the sample is coarser than the volume by a whole factor or more, blocks of
-    that many voxels are averaged first; the rest is trilinear, the edge value holding up to the scan's outer face.
+    As `app.steps.resample` reads a scan: where the sample is coarser than the volume by a whole factor or more, blocks
+    of that many voxels are averaged first; the rest is trilinear, the edge value holding up to the scan's outer face.
     Labels are nearest neighbours.
     """
     points = sample_points(shape, view, warp, volume)

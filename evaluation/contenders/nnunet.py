@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from app.cases import case_name
+from app.files.cases import case_name
 from evaluation.contenders.program import Clock, parser, report
 
 THREADS = os.cpu_count() or 1

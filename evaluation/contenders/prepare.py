@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from app.bundle import TORCHSCRIPT, Bundle, load_bundle
 from app.errors import VisceraError
+from app.models.bundle import TORCHSCRIPT, Bundle, load_bundle
 from evaluation.contenders.plain_unet import State, architecture, build, channels_of, renamed
 
 CONFIGURATION = "3d_fullres"

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.bundle import Bundle, load_bundle
-from app.cases import mask_name
+from app.files.cases import mask_name
+from app.files.read import Scan, read
+from app.files.write import write
 from app.grid import grid_at_spacing
-from app.normalise import normalise
-from app.read import Scan, read
-from app.resample import resample, use_threads
+from app.models.bundle import Bundle, load_bundle
+from app.steps.normalise import normalise
+from app.steps.resample import resample, use_threads
 from app.types import Labels, Volume
-from app.write import write
 
 
 class Clock:

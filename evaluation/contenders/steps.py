@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from app.bundle import Bundle
-from app.classify import classify
-from app.clean import demote, drop_small
-from app.engine import Engine, load_engine
 from app.grid import whole
-from app.restore import restore
-from app.segment import segment
-from app.system import load_system
+from app.models.bundle import Bundle
+from app.models.engine import Engine, load_engine
+from app.steps.classify import classify
+from app.steps.clean import demote, drop_small
+from app.steps.restore import restore
+from app.steps.segment import segment
+from app.system.definition import load_system
 from app.types import Scores, Volume
 from evaluation.contenders.program import Clock, finish, load, parser
 

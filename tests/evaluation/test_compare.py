@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from app.bundle import load_bundle
 from app.errors import SetupError
-from app.system import WEIGHTS
+from app.models.bundle import load_bundle
+from app.system.definition import WEIGHTS
 from evaluation import compare
 from evaluation.compare import BoxedScan, box_scan, run_once, scores_of, steps_of, training_window, turns
 from evaluation.measure import Run

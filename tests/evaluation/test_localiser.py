@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid, whole
-from app.system import Locate
+from app.system.definition import Locate
 from evaluation import localiser
 from evaluation.localiser import Case, Localiser, box_ratio, padded, recall, slabs, stitched, tightest_box
 from tests.models import LOCALISER, nothing, tissue_is_liver

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from app import command_line
+from app.run import command_line
 from evaluation import validate
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models

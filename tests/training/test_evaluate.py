@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from app.normalise import normalise  # noqa: E402
+from app.steps.normalise import normalise  # noqa: E402
 from training.evaluate import dice_of_classes, evaluate, normalised, predict, summarise, whole  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
 from training.volumes import InMemory, make_volume  # noqa: E402

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 pytest.importorskip("nncf", reason="needs nncf: scripts/test --with-torch")
 
-from app.bundle import load_bundle  # noqa: E402
-from app.engine import load_engine  # noqa: E402
+from app.models.bundle import load_bundle  # noqa: E402
+from app.models.engine import load_engine  # noqa: E402
 from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
 from training import carry, export  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402

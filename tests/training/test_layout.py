@@ -3,7 +3,7 @@ import json
 import pytest
 
 from app.errors import SetupError
-from app.labels import CLASSES
+from app.models.labels import CLASSES
 from training.layout import find_cases
 
 LABELS = {name: number for number, name in enumerate(CLASSES)}

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 
 from app.errors import SetupError  # noqa: E402
 from app.grid import Grid, grid_at_spacing  # noqa: E402
-from app.resample import resample  # noqa: E402
+from app.steps.resample import resample  # noqa: E402
 from tests.files import body_phantom, lps_affine, save_nifti  # noqa: E402
 from tests.training.phantoms import write_data, write_recipe  # noqa: E402
 from training.layout import find_cases  # noqa: E402

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import SetupError
-from app.labels import CLASSES
+from app.models.labels import CLASSES
 from training.recipe import as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
 from app.grid import Grid, grid_of_shape  # noqa: E402
-from app.resample import resample  # noqa: E402
+from app.steps.resample import resample  # noqa: E402
 from training import sample  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
 from training.sample import STRAIGHT, FieldOfView, Sampler, Warp, Zoom  # noqa: E402

@@ -3,12 +3,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from app import hounsfield  # noqa: E402
+from app import types  # noqa: E402
 from training.volumes import AIR, InMemory, drawing_weights, make_volume, organ_free  # noqa: E402
 
 
 def test_air_is_what_app_takes_for_it():
-    assert AIR == hounsfield.AIR
+    assert AIR == types.AIR
 
 
 def test_organ_points_lie_in_their_organ():

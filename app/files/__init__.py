@@ -1,0 +1,1 @@
+"""Files: what comes in and goes out."""

@@ -1,0 +1,274 @@
+"""Read: a NIfTI file to a Scan, voxels (z, y, x) in HU with their own grid.
+
+The header goes through nibabel, which keeps it whole: the mask has to leave with the same sform, qform and codes, and
+ITK refuses headers that are common in practice (direction cosines that are not orthonormal). Orientation is a view,
+never a copy.
+"""
+
+import math
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from gzip import BadGzipFile
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from isal import igzip
+from isal.isal_zlib import IsalError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from app.errors import CaseError
+from app.files.hounsfield import to_hounsfield
+from app.files.orientation import Orientation, is_orthonormal, orientation_of
+from app.grid import Grid
+from app.types import Voxels
+
+Header = nib.Nifti1Header  # Nifti2Header is a subclass of it
+
+GZIP_MAGIC = b"\x1f\x8b"
+HEADER_SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+MAGICS = (b"n+1", b"n+2")
+SPACING_TOLERANCE = 0.01  # relative; writers round the affine and the voxel sizes differently
+QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
+LARGEST_OFFSET = 1 << 30  # bytes; extensions before the voxels are text and take kilobytes
+SINGULAR = 1e-3  # volume of the cell over that of the right-angled one: axes less than a tenth of a degree apart
+MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # NIfTI's codes for metre and micron; 2 is mm, 0 unknown
+AS_SCANNED = "axes taken as a CT scanner stores them (left, back, head), with the header's voxel sizes"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """voxels: (z, y, x) HU, int16 or float32, a view on the file's order. header: the file's own, unchanged.
+
+    voxel_ml: millilitres of one voxel, which are fewer than its sides say where axes are sheared.
+    """
+
+    path: Path
+    voxels: Voxels
+    grid: Grid
+    orientation: Orientation
+    header: Header
+    voxel_ml: float
+    warnings: tuple[str, ...]
+
+
+def read(path: Path, *, memory_limit: int | None = None) -> Scan:
+    """The scan in a `.nii` or `.nii.gz` file.
+
+    Any orientation and spacing, integer, float and scaled voxels. What is odd but usable is said in `warnings`.
+    memory_limit: bytes that this process may use, where known; a scan that cannot fit is refused before it is loaded.
+
+    Raises CaseError, naming the file, for what cannot be segmented: not a NIfTI, truncated, not 3-D, bad spacing.
+    """
+    with _readable(path) as file:
+        header = _read_header(file, path)
+        shape = _check_header(header, path)
+        _check_memory(header, shape, path, memory_limit)
+        raw = _read_voxels(file, header, shape, path)
+    axes, warnings = _axes(header)
+    orientation = orientation_of(axes)
+    if not is_orthonormal(axes):
+        warnings.append("direction cosines are not orthonormal; axes processed as if at right angles, affine kept")
+    voxels, more = to_hounsfield(raw, *_scaling(header))
+    z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
+    body = orientation.to_body(voxels)
+    nz, ny, nx = body.shape
+    return Scan(
+        path=path,
+        voxels=body,
+        grid=Grid((nz, ny, nx), (z, y, x)),
+        orientation=orientation,
+        header=header,
+        voxel_ml=abs(float(np.linalg.det(axes))) / 1000,
+        warnings=(*warnings, *more),
+    )
+
+
+def read_header(path: Path) -> Header:
+    """Only the header, unchecked: for a report about a scan that could not be read. CaseError if there is none."""
+    with _readable(path) as file:
+        return _read_header(file, path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryIO]:
+    """The open file; what the system or the decompressor has against it becomes a CaseError."""
+    try:
+        with _open(path) as file:
+            yield file
+    except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
+        raise CaseError(f"{path.name}: cannot be read: {_reason(error)}") from error
+
+
+def _open(path: Path) -> BinaryIO:
+    """A binary stream of the NIfTI itself; what is compressed is told by content, not by name."""
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
+        raise CaseError(f"{path.name}: not a regular file")
+    with path.open("rb") as file:
+        compressed = file.read(2) == GZIP_MAGIC
+    if compressed:
+        return cast(BinaryIO, igzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _read_header(file: BinaryIO, path: Path) -> Header:
+    start = file.read(4)
+    if len(start) < 4:
+        raise CaseError(f"{path.name}: the file holds {len(start)} bytes, not a NIfTI image")
+    sizes = {order: struct.unpack(f"{order}i", start)[0] for order in "<>"}
+    order = next((order for order, size in sizes.items() if size in HEADER_SIZES), None)
+    if order is None:
+        raise CaseError(f"{path.name}: not a NIfTI file (it does not begin with a NIfTI header); export it as .nii.gz")
+    kind = HEADER_SIZES[sizes[order]]
+    rest = file.read(kind.sizeof_hdr - 4)
+    if len(rest) < kind.sizeof_hdr - 4:
+        raise CaseError(f"{path.name}: truncated inside its header; copy or export it again")
+    return kind(start + rest, order, check=False)  # type: ignore[no-untyped-call]
+
+
+def _check_header(header: Header, path: Path) -> tuple[int, int, int]:
+    """The shape in the file's axis order (x, y, z as a rule). Raises CaseError for what is not a 3-D scan."""
+    if bytes(header["magic"])[:3] not in MAGICS:
+        raise CaseError(f"{path.name}: not a single-file NIfTI (.hdr/.img pairs: convert to .nii.gz first)")
+    rank = int(header["dim"][0])
+    if not 1 <= rank <= 7:
+        raise CaseError(f"{path.name}: damaged header, {rank} axes; export it again")
+    shape = tuple(int(n) for n in header["dim"][1 : rank + 1])
+    if rank != 3:
+        several = rank > 3 and math.prod(shape[3:]) > 1
+        advice = "split the time points and pass them one by one" if several else "save it as one 3-D volume"
+        raise CaseError(f"{path.name}: {rank} axes {shape}, needs 3; {advice}")
+    if min(shape) < 1:
+        raise CaseError(f"{path.name}: no voxels, shape {shape}")
+    spacing = [float(s) for s in header["pixdim"][1:4]]
+    if not all(0 < s < math.inf for s in spacing):
+        raise CaseError(f"{path.name}: voxel spacing {_numbers(spacing)} mm, each must be above zero; fix the header")
+    try:
+        kind = header.get_data_dtype().kind
+    except (HeaderDataError, KeyError):
+        kind = "?"
+    if kind not in "iuf":
+        raise CaseError(f"{path.name}: data type code {int(header['datatype'])} is not one number per voxel")
+    nx, ny, nz = shape
+    return nx, ny, nz
+
+
+def _check_memory(header: Header, shape: tuple[int, ...], path: Path, limit: int | None) -> None:
+    """Refuse what the container's limit would kill without a word, before it is loaded.
+
+    Counted are the stored voxels, their conversion to float32 unless they are int16, two copies on the way to ITK
+    (one where the file's axes are already in order) and the mask.
+    """
+    dtype = header.get_data_dtype()
+    held = 0 if dtype == np.int16 else 4
+    needed = math.prod(shape) * (dtype.itemsize + held + 2 * (held or 2) + 1)
+    if limit is not None and needed > limit:
+        raise CaseError(
+            f"{path.name}: {shape} voxels need {needed / 2**30:.3g} GB, "
+            f"more than the {limit / 2**30:.3g} GB allowed here; raise the memory limit"
+        )
+
+
+def _read_voxels(file: BinaryIO, header: Header, shape: tuple[int, ...], path: Path) -> NDArray[np.generic]:
+    """Stored values in the file's axis order (Fortran order), read straight into the array that holds them."""
+    offset = float(header["vox_offset"])
+    skip = int(offset) - header.sizeof_hdr if 0 <= offset < LARGEST_OFFSET else -1
+    if skip < 0 or len(file.read(skip)) < skip:
+        raise CaseError(f"{path.name}: damaged header, voxels said to start at byte {offset:g}; export it again")
+    needed = math.prod(shape) * header.get_data_dtype().itemsize
+    try:
+        flat = np.empty(needed, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise CaseError(f"{path.name}: {shape} voxels do not fit into memory") from error
+    view = memoryview(flat.data)
+    filled = 0
+    while filled < needed and (count := file.readinto(view[filled:])):  # type: ignore[attr-defined]
+        filled += count
+    if filled < needed:
+        raise CaseError(f"{path.name}: truncated, {filled} of {needed} bytes of voxels; copy or export it again")
+    while file.read(1 << 20):  # to the end, where gzip checks its sum
+        pass
+    stored: NDArray[np.generic] = flat.view(header.get_data_dtype()).reshape(shape, order="F")
+    return stored
+
+
+def _scaling(header: Header) -> tuple[float, float]:
+    """slope and intercept; (1, 0) where the header has none or nonsense (NIfTI: a slope of 0 means none)."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
+        return 1.0, 0.0
+    return slope, intercept if math.isfinite(intercept) else 0.0
+
+
+def _axes(header: Header) -> tuple[NDArray[np.float64], list[str]]:
+    """Directions of the file's axes, (3, 3), columns in mm (RAS+): of the sform, else the qform, else as scanned.
+
+    Where the volume lies is not looked at; no step needs it, and the mask keeps it.
+    """
+    sform, qform = _sform(header), _qform(header)
+    axes = next((form for form in (sform, qform) if form is not None), None)
+    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    converted = ["the header's unit of length is not mm; converted"] if scale != 1 else []
+    if axes is None:
+        return _scanner_order(header) * scale, [f"the header has no usable orientation; {AS_SCANNED}", *converted]
+    if converted:
+        return axes * scale, converted
+    warnings = []
+    if sform is None and header["sform_code"] > 0:
+        warnings.append("the header's sform is not finite or singular; the qform is used")
+    if sform is not None and qform is not None and orientation_of(sform) != orientation_of(qform):
+        warnings.append("sform and qform contradict each other; the sform is used")
+    lengths, sizes = np.linalg.norm(axes, axis=0), np.asarray(header["pixdim"][1:4], np.float64)
+    if np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
+        warnings.append(
+            f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"
+        )
+    return axes, warnings
+
+
+def _sform(header: Header) -> NDArray[np.float64] | None:
+    axes = np.array([header[name][:3] for name in ("srow_x", "srow_y", "srow_z")], np.float64)
+    return axes if header["sform_code"] > 0 and _is_usable(axes) else None
+
+
+def _qform(header: Header) -> NDArray[np.float64] | None:
+    """By nibabel, once what it refuses and others read is put right: pixdim[0] of 0 means 1, rounding of the
+    quaternion is taken off."""
+    if header["qform_code"] <= 0:
+        return None
+    tidy = header.copy()
+    tidy["pixdim"][0] = -1 if header["pixdim"][0] == -1 else 1
+    quaternion = np.array([header[name] for name in QUATERNION], np.float64)
+    if not np.isfinite(quaternion).all():
+        return None
+    quaternion /= max(1.0, float(np.linalg.norm(quaternion)) * (1 + 1e-7))
+    for name, value in zip(QUATERNION, quaternion, strict=True):
+        tidy[name] = value
+    axes = np.asarray(tidy.get_qform()[:3, :3], np.float64)
+    return axes if _is_usable(axes) else None
+
+
+def _is_usable(axes: NDArray[np.float64]) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        volume, lengths = np.linalg.det(axes), np.linalg.norm(axes, axis=0)
+        return bool(np.isfinite(volume) and np.isfinite(lengths).all() and abs(volume) > SINGULAR * lengths.prod())
+
+
+def _scanner_order(header: Header) -> NDArray[np.float64]:
+    """The order in which CT scanners store: to the patient's left, to the back, to the head."""
+    return np.diag(np.asarray(header["pixdim"][1:4], np.float64) * (-1, -1, 1))
+
+
+def _numbers(values: NDArray[np.float64] | list[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, EOFError | IsalError | BadGzipFile):
+        return f"its gzip data are truncated or damaged ({error}); copy or export it again"
+    return getattr(error, "strerror", None) or str(error)

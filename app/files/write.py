@@ -1,0 +1,91 @@
+"""Write: a mask as `.nii.gz` with the header of its scan. Masks (z, y, x), uint8.
+
+Written beside the target and renamed into place, so that a mask that is there is whole. The name inside its gzip file
+says that Viscera wrote it: nothing else is ever replaced by itself. Whatever program stores an edited mask again writes
+a gzip file of its own, so that a mask corrected by hand does not count as ours.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from isal import igzip
+
+from app import __version__
+from app.errors import CaseError
+from app.files.orientation import Orientation
+from app.files.read import Header
+from app.types import Labels
+
+GZIP_WITH_NAME = b"\x1f\x8b\x08\x08"  # RFC 1952: deflate, and a name from byte 10 on
+NAME_AT = 10
+MARK = "viscera mask "  # the name; the version follows
+GZIP_LEVEL = 1  # of isal's 0..3; a mask is mostly zeros: higher levels save little and cost time
+
+
+def write(mask: Labels, path: Path, header: Header, orientation: Orientation, *, overwrite: bool = False) -> None:
+    """The mask in the file's own axis order, shape, affine, sform, qform and codes.
+
+    header: of the scan, only read. overwrite: as in `check_target`. Raises CaseError if the mask cannot be written;
+    nothing is left behind then.
+    """
+    try:
+        _write(orientation.to_file(mask), path, header, overwrite=overwrite)
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """CaseError where a mask must not go: to what Viscera did not write, unless `overwrite`; where no file can be."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+    if not overwrite and not is_replaceable(path):
+        raise CaseError(
+            f"{path.name}: exists and was not written by viscera; choose another output folder, or say --overwrite"
+        )
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether what is there may be lost: an empty file, or a mask that bears our mark. Anything else is another's."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            start = file.read(NAME_AT + len(MARK))
+    except OSError:
+        return False
+    return not start or (start.startswith(GZIP_WITH_NAME) and start[NAME_AT:] == MARK.encode())
+
+
+def _write(stored: Labels, path: Path, header: Header, *, overwrite: bool) -> None:
+    name = MARK + __version__
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # two containers may share the folder
+    try:
+        with partial.open("xb") as raw, igzip.IGzipFile(name, "wb", GZIP_LEVEL, raw, mtime=0) as file:
+            file.write(_mask_header(header).binaryblock + bytes(4))  # four zero bytes: no extensions
+            for k in range(stored.shape[2]):
+                file.write(stored[:, :, k].tobytes(order="F"))
+        check_target(path, overwrite=overwrite)  # again: another program may have come first since the case began
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _cannot_be_written(path: Path, error: OSError) -> CaseError:
+    return CaseError(f"{path.name}: cannot be written: {error.strerror or error}")
+
+
+def _mask_header(header: Header) -> Header:
+    """A little-endian copy of the scan's header for uint8 voxels without scaling."""
+    ours = header.as_byteswapped("<")
+    ours.set_data_dtype(np.uint8)
+    ours.set_slope_inter(1, 0)
+    ours["vox_offset"] = ours.sizeof_hdr + 4
+    ours["cal_min"] = ours["cal_max"] = 0  # a display range in HU means nothing here
+    return cast(Header, ours)

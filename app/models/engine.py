@@ -1,0 +1,149 @@
+"""Engine: what runs a network. One volume in, its class scores out; OpenVINO or TorchScript.
+
+Both are imported when they are asked for: openvino takes .25 s, torch 1.6 s, and a run needs one of them.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from app.errors import SetupError
+from app.models.bundle import FILE_NAME, TORCHSCRIPT, Bundle
+from app.types import Scores, Shape, Volume
+
+Engine: TypeAlias = Callable[[Volume], Scores]
+"""Normalised intensities (z, y, x) to raw class scores (class, z, y, x), float32.
+
+The scores may be the engine's own buffer, which its next call overwrites: whoever keeps them copies them.
+"""
+
+
+def load_engine(bundle: Bundle, engine: str, precision: str, threads: int, *, pinned: bool) -> Engine:
+    """The bundle's network, checked, compiled and ready.
+
+    precision: "f32" or "bf16", for the layers that are not INT8; said explicitly, because OpenVINO turns to bf16 by
+    itself where the CPU has it. threads: how many it may use. pinned: threads may be bound to cores, which is wrong
+    where the container has fewer cores' worth of time than cores.
+
+    Raises SetupError, naming file and field, if the bundle does not hold what is asked for, or the network's volumes
+    and scores are not those of the bundle. What a network does not tell beforehand (TorchScript's scores), its call
+    raises.
+    """
+    files = bundle.engine_files(engine)
+    if engine == TORCHSCRIPT:
+        return _torchscript(files, bundle, threads)
+    return _openvino(files, bundle, precision, threads, pinned)
+
+
+def _openvino(files: list[Path], bundle: Bundle, precision: str, threads: int, pinned: bool) -> Engine:
+    # openvino's command-line tools, imported along with it, report every start to their makers; without this package
+    # they do not, and nothing is written to HOME
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    core = openvino.Core()
+    model_path = next(path for path in files if path.suffix == ".xml")
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": pinned,
+    }
+    try:
+        model = core.read_model(model_path)
+        _check_openvino(model, bundle, model_path)
+        compiled = core.compile_model(model, "CPU", options)
+    except RuntimeError as error:
+        raise SetupError(f"{model_path}: OpenVINO cannot compile it: {' '.join(str(error).split())}") from error
+    request = compiled.create_infer_request()
+
+    def run(volume: Volume) -> Scores:
+        request.infer([np.ascontiguousarray(volume[None, None])], share_inputs=True)
+        answer = request.get_output_tensor().data
+        _check_scores(answer.shape, volume.shape, bundle, model_path)
+        scores: Scores = answer[0]
+        return scores
+
+    return run
+
+
+def _torchscript(files: list[Path], bundle: Bundle, threads: int) -> Engine:
+    try:
+        import torch
+    except ImportError as error:
+        raise SetupError(
+            f"{files[0]}: needs torch, which is missing: install its CPU build, or build the image --with-torch"
+        ) from error
+
+    torch.set_num_threads(threads)
+    try:
+        network = torch.jit.load(str(files[0]), map_location="cpu").float().eval()
+    except RuntimeError as error:
+        raise SetupError(f"{files[0]}: torch cannot load it: {str(error).splitlines()[0]}") from error
+
+    def run(volume: Volume) -> Scores:
+        with torch.inference_mode():
+            answer = network(torch.from_numpy(np.ascontiguousarray(volume[None, None]))).numpy()
+        _check_scores(answer.shape, volume.shape, bundle, files[0])
+        scores: Scores = answer[0]
+        return scores
+
+    return run
+
+
+def _check_openvino(model: Any, bundle: Bundle, path: Path) -> None:
+    """SetupError unless a model that OpenVINO has read takes the bundle's volumes and answers as the bundle says."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise SetupError(f"{path}: has {len(model.inputs)} inputs and {len(model.outputs)} outputs, needs one of each")
+    known = model.input(0).partial_shape
+    for volume in _volumes(bundle):
+        if not known.compatible(type(known)([1, 1, *volume])):
+            raise SetupError(f"{path}: its input is {known}, field {_field(bundle)} says {volume}")
+    hardest = _volumes(bundle)[0]
+    reshaped = model.clone()  # weights are shared, nothing is computed: two or three milliseconds
+    try:
+        reshaped.reshape([1, 1, *hardest])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise SetupError(f"{path}: cannot take {hardest}, which field {_field(bundle)} says: {reason}") from error
+    scores = reshaped.output(0).partial_shape
+    if scores.is_static:
+        _check_scores(tuple(scores.to_shape()), hardest, bundle, path)
+
+
+def _volumes(bundle: Bundle) -> list[Shape]:
+    """Shapes that stand for all that the network will be given; the first has odd multiples, as far as there are any:
+    a network that halves once more than its bundle says cannot take it."""
+    if bundle.shape is not None:
+        return [bundle.shape]
+    if bundle.window is None:
+        raise ValueError(f"bundle {bundle.name} has neither shape nor window")
+    low, high, multiple = bundle.window.smallest, bundle.window.largest, bundle.window.multiple
+    z, y, x = (a if a // multiple % 2 else min(a + multiple, b) for a, b in zip(low, high, strict=True))
+    return [(z, y, x), low, high]
+
+
+def _check_scores(found: tuple[int, ...], volume: tuple[int, ...], bundle: Bundle, path: Path) -> None:
+    """SetupError unless scores of shape (1, class, z, y, x) belong to a volume (z, y, x) as the bundle says.
+
+    A fine model's are as fine as its volume; a localiser's may be coarser by whole factors, for they are only read as
+    covering the same extent.
+    """
+    fits = len(found) == 5 and found[1] == len(bundle.labels)
+    if bundle.shape is None:
+        fits = fits and found[2:] == volume
+    else:
+        fits = fits and not any(fine % coarse for fine, coarse in zip(volume, found[2:], strict=True))
+    if not fits:
+        raise SetupError(
+            f"{path}: gives scores of shape {found} for a volume of {volume}; fields labels and {_field(bundle)} of "
+            f"{FILE_NAME} ask for {len(bundle.labels)} classes on "
+            f"{'that grid' if bundle.shape is None else 'that grid or one coarser by whole factors'}"
+        )
+
+
+def _field(bundle: Bundle) -> str:
+    return "window" if bundle.shape is None else "shape"

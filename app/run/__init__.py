@@ -1,0 +1,1 @@
+"""Run: what a run of the program is."""

@@ -1,0 +1,1 @@
+"""Steps: what happens to a case, one module a step; plain functions from data to data."""

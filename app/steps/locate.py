@@ -1,0 +1,116 @@
+"""Locate: phase one. Where the organs are, from the whole scan at 128x128x128 (paper 001). Arrays (z, y, x), mm.
+
+The scan is resized first and normalised after: less work, and what the localiser was trained on.
+"""
+
+import math
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from app.grid import Box, Grid, grid_of_shape
+from app.models.bundle import Bundle
+from app.models.engine import Engine
+from app.steps.classify import classify
+from app.steps.normalise import normalise
+from app.steps.resample import resample
+from app.types import Labels, Scores, Shape, Voxels
+
+ROUNDING_MM = 1e-6  # what products of voxels and spacings may be off
+
+
+def locate(
+    voxels: Voxels,
+    grid: Grid,
+    bundle: Bundle,
+    engine: Engine,
+    *,
+    min_component_ml: float,
+    min_component_share: float,
+    margin_mm: float,
+) -> Box | None:
+    """The box of voxels of `grid` that holds the organs and a margin; None if the localiser sees none."""
+    labels = classify(organ_scores(voxels, grid, bundle, engine))
+    return organ_box(
+        labels,
+        grid,
+        min_component_ml=min_component_ml,
+        min_component_share=min_component_share,
+        margin_mm=margin_mm,
+    )
+
+
+def organ_scores(voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine) -> Scores:
+    """The localiser's scores (class, z, y, x) on a coarse grid of the same extent as `grid`; the engine's buffer."""
+    if bundle.shape is None:
+        raise ValueError(f"bundle {bundle.name} has no shape; it is a {bundle.role}")
+    small = resample(voxels, grid, grid_of_shape(grid, bundle.shape))
+    return engine(normalise(small, bundle.intensity))
+
+
+def organ_box(
+    labels: Labels, grid: Grid, *, min_component_ml: float, min_component_share: float, margin_mm: float
+) -> Box | None:
+    """The box of `grid` around all organs of `labels`, a coarser label map of the same extent.
+
+    Connected parts are those of all organs together (6 neighbours). None if the largest is below `min_component_ml`.
+    Parts smaller than that are left out if they are also below `min_component_share` of the largest (a blob beside a
+    whole abdomen, but not the other kidney of a slab that shows little else), unless the box would cut through one: a
+    box whose face runs through a predicted organ grows until none does.
+    """
+    coarse = grid_of_shape(grid, _shape(labels))
+    parts = cc3d.connected_components(labels > 0, connectivity=6)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    millilitres = sizes * coarse.voxel_ml
+    largest = millilitres.max()
+    if largest == 0 or largest < min_component_ml:
+        return None
+    kept = millilitres >= min(min_component_ml, min_component_share * largest)
+    kept[0] = False
+    while True:
+        spans = [_span(kept[parts], axis, coarse, margin_mm) for axis in range(3)]
+        voxels = [_voxels(*span, grid.spacing[axis], grid.shape[axis]) for axis, span in enumerate(spans)]
+        rounded = [(low * s, high * s) for (low, high), s in zip(voxels, grid.spacing, strict=True)]
+        cut = _cut(parts, sizes, rounded, coarse) & ~kept
+        if not cut.any():
+            break
+        kept |= cut
+    (z0, z1), (y0, y1), (x0, x1) = voxels
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _span(organs: NDArray[np.bool_], axis: int, grid: Grid, margin_mm: float) -> tuple[float, float]:
+    """mm from the first voxel's outer face: where the organs begin and end along an axis, with the margin."""
+    others = tuple(a for a in range(3) if a != axis)
+    hits = np.flatnonzero(organs.any(axis=others))
+    spacing = grid.spacing[axis]
+    return hits[0] * spacing - margin_mm, (hits[-1] + 1) * spacing + margin_mm
+
+
+def _cut(
+    parts: NDArray[np.integer], sizes: NDArray[np.int64], spans: list[tuple[float, float]], grid: Grid
+) -> NDArray[np.bool_]:
+    """Per part (0 is none) whether a box of these spans (mm) runs through it: some of it is inside, not all."""
+    touched = tuple(
+        slice(*_voxels(low + ROUNDING_MM, high - ROUNDING_MM, spacing, size))
+        for (low, high), spacing, size in zip(spans, grid.spacing, grid.shape, strict=True)
+    )
+    within = tuple(
+        slice(math.ceil((low - ROUNDING_MM) / spacing), math.floor((high + ROUNDING_MM) / spacing))
+        for (low, high), spacing in zip(spans, grid.spacing, strict=True)
+    )
+    reaching, inside = (np.bincount(parts[at].ravel(), minlength=len(sizes)) for at in (touched, within))
+    result: NDArray[np.bool_] = (reaching > 0) & (inside < sizes)  # never 0, whose size is taken as 0
+    return result
+
+
+def _voxels(low_mm: float, high_mm: float, spacing: float, size: int) -> tuple[int, int]:
+    """First voxel and one past the last of those that reach into the span, within 0..size."""
+    return max(0, math.floor(low_mm / spacing)), min(size, math.ceil(high_mm / spacing))
+
+
+def _shape(labels: Labels) -> Shape:
+    z, y, x = labels.shape
+    return z, y, x

@@ -1,0 +1,54 @@
+"""Windows: how a volume is covered. Voxels (z, y, x); no Gaussian weights, no mirroring (papers 000, 003)."""
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+from app.models.bundle import Window
+from app.types import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """shape: sides of every window. starts: where windows begin, per axis; all combinations are meant."""
+
+    shape: Shape
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    def filled(self, shape: Shape) -> Shape:
+        """Sides of a volume of `shape` once it is filled up to at least a window."""
+        z, y, x = (max(sides) for sides in zip(shape, self.shape, strict=True))
+        return z, y, x
+
+    @property
+    def corners(self) -> list[Shape]:
+        """First voxel of each window."""
+        return [(z, y, x) for z, y, x in product(*self.starts)]
+
+
+def plan_windows(shape: Shape, window: Window) -> Plan:
+    """The fewest windows that cover `shape`, as small as they can then be: what they cover twice or beyond the edge
+    is arithmetic for nothing.
+
+    Along an axis n windows of side w, a share `step` of w apart, reach (n - 1) * step * w + w voxels. n is the least
+    for which the largest side suffices, w the least multiple that then does. For 100 voxels, sides up to 64, multiples
+    of 16, step 0.75: one window reaches 64, two reach 112, and two of 64 (not 48, which reach 84) are taken, at 0 and
+    36. A volume smaller than its windows is filled up with air by whoever runs them.
+    """
+    sides, starts = zip(
+        *(
+            _plan_axis(size, largest, smallest, window.multiple, window.step)
+            for size, largest, smallest in zip(shape, window.largest, window.smallest, strict=True)
+        ),
+        strict=True,
+    )
+    return Plan(sides, starts)
+
+
+def _plan_axis(size: int, largest: int, smallest: int, multiple: int, step: float) -> tuple[int, tuple[int, ...]]:
+    count = 1 + max(0, math.ceil((size - largest) / (step * largest)))
+    needed = size / ((count - 1) * step + 1)
+    side = max(smallest, min(largest, math.ceil(needed / multiple) * multiple))
+    if count == 1:
+        return side, (0,)
+    return side, tuple(round(i * (size - side) / (count - 1)) for i in range(count))

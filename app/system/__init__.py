@@ -1,0 +1,1 @@
+"""System: what a system is, and the tables of what its file may name."""

@@ -1,0 +1,303 @@
+import json
+from dataclasses import asdict, replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from app.errors import CaseError
+from app.grid import Box
+from app.run import pipeline
+from app.run.pipeline import Models, Outcome, load_models, organ_volumes, run_case
+from app.system.definition import Segment, load_system
+from tests.files import body_phantom, lps_affine, save_nifti
+from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
+
+SYSTEM = load_system("viscera")
+SPACING = (3.0, 2.0, 4.0)  # x, y, z mm
+
+
+def run(tmp_path, voxels, models=None, affine=None, system=SYSTEM, memory_limit=None):
+    source = save_nifti(tmp_path / "a_0000.nii.gz", voxels, affine if affine is not None else lps_affine(SPACING))
+    outcome = Outcome()
+    run_case(
+        source, tmp_path / "a.nii.gz", system, lambda: models or known_models(), outcome,
+        threads=2, memory_limit=memory_limit,
+    )  # fmt: skip
+    return np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj), outcome
+
+
+def everything_is_liver(volume):
+    scores = nothing(volume)
+    scores[1] = 2
+    return scores
+
+
+def test_the_mask_is_where_the_tissue_is(tmp_path):
+    voxels = body_phantom((60, 80, 40))
+    mask, outcome = run(tmp_path, voxels)
+    body = voxels > 0
+    overlap = 2 * (body & (mask == 1)).sum() / (body.sum() + (mask == 1).sum())
+    assert overlap > 0.97  # all but the interpolated surface
+    assert set(np.unique(mask)) == {0, 1}
+    assert outcome.warnings == []
+    assert outcome.volume_ml["liver"] == pytest.approx((mask == 1).sum() * 0.024)
+    assert outcome.volume_ml["spleen"] == 0
+    assert list(outcome.seconds) == [
+        "read", "load", "locate", "crop", "resample", "normalise", "segment", "clean", "restore", "write",
+    ]  # fmt: skip
+
+
+def test_every_orientation_gives_the_same_mask(tmp_path):
+    voxels = body_phantom((60, 80, 40))
+    voxels[:20, :30, :10] = 900  # bone in one corner, so that a flip shows
+    plain, _ = run(tmp_path, voxels)
+    affine = lps_affine(SPACING)
+    turned = affine[:, [2, 0, 1, 3]] * [-1, 1, -1, 1]
+    mask, _ = run(tmp_path, voxels.transpose(2, 0, 1)[::-1, :, ::-1], affine=turned)
+    assert (plain == 3).any()
+    assert (mask[::-1, :, ::-1].transpose(1, 2, 0) == plain).all()
+
+
+def test_nothing_located_means_the_whole_volume(tmp_path):
+    mask, outcome = run(tmp_path, body_phantom(), known_models(localiser=nothing))
+    assert outcome.box is None
+    assert (mask == 1).any()
+    assert outcome.warnings == ["phase one found no organ; the whole volume is processed"]
+
+
+def test_what_phase_one_saw_nothing_of_must_be_large(tmp_path):
+    voxels = np.full((60, 80, 40), -1000, np.int16)
+    voxels[20:30, 30:40, 10:20] = 50  # 1000 voxels of 24 mm3, 24 ml
+    mask, outcome = run(tmp_path, voxels, known_models(localiser=nothing))
+    assert not mask.any()
+    assert outcome.warnings[-1] == "no organ found; the mask is empty"
+    located, _ = run(tmp_path, voxels)
+    assert (located == 1).any()
+
+
+def test_an_empty_result_is_an_empty_mask(tmp_path):
+    mask, outcome = run(tmp_path, body_phantom(), known_models(fine=nothing))
+    assert mask.dtype == np.uint8
+    assert not mask.any()
+    assert outcome.warnings == ["no organ found; the mask is empty"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 40), (300, 1, 2), (33, 34, 35)])
+def test_any_shape(tmp_path, shape):
+    mask, outcome = run(tmp_path, np.full(shape, 50, np.int16) - np.arange(shape[0], dtype=np.int16)[:, None, None])
+    assert mask.shape == shape
+    assert outcome.seconds["write"] > 0
+
+
+def test_what_was_found_before_a_failure_is_kept(tmp_path):
+    def broken(_):
+        raise RuntimeError("out of memory")
+
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), lps_affine(SPACING))
+    outcome = Outcome()
+    with pytest.raises(RuntimeError):
+        run_case(source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(fine=broken), outcome, threads=1)
+    assert outcome.scan is not None
+    assert outcome.box is not None
+    assert "segment" in outcome.seconds
+    assert not (tmp_path / "m.nii.gz").exists()
+
+
+def test_organ_volumes():
+    mask = np.array([[[0, 1, 1]], [[13, 13, 13]]], np.uint8)
+    volumes = organ_volumes(mask, 0.5)
+    assert volumes["liver"] == 1.0
+    assert volumes["left_kidney"] == 1.5
+    assert sum(volumes.values()) == 2.5
+
+
+def test_a_wide_slice_is_refused_for_the_window_that_it_is_filled_up_to(tmp_path):
+    """1 x 3500 x 5250 voxels of 4 x 3 x 2 mm are 1.4 GB with their scores; 16 slices, the window's least, 21.9."""
+    source = save_nifti(tmp_path / "a.nii.gz", np.full((70, 70, 1), 50, np.int16), lps_affine((150.0, 150.0, 4.0)))
+    with pytest.raises(CaseError, match=r"4 x 10500 x 10500 mm .* need 22.4 GB, more than the 8 GB"):
+        run_case(
+            source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(localiser=nothing), Outcome(),
+            threads=1, memory_limit=8 << 30,
+        )  # fmt: skip
+
+
+def test_a_field_of_view_beyond_the_memory_limit_is_refused(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), lps_affine((900.0, 900.0, 900.0)))
+    with pytest.raises(CaseError, match=r"27000 x 45000 x 54000 mm .* more than the 8 GB"):
+        run_case(
+            source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(localiser=nothing), Outcome(),
+            threads=1, memory_limit=8 << 30,
+        )  # fmt: skip
+
+
+def block():
+    """x, y, z voxels of 3 x 4 x 5 mm: 48 x 32 x 32, as the localiser's 48 x 16 x 32 divide them. 69 ml of tissue."""
+    voxels = np.full((48, 32, 32), -1000, np.int16)
+    voxels[12:24, 8:20, 8:16] = 40
+    return voxels
+
+
+BLOCK_AFFINE = lps_affine((3.0, 4.0, 5.0))
+
+
+def located(**choices):
+    return replace(SYSTEM, locate=replace(SYSTEM.locate, **choices))
+
+
+@pytest.mark.parametrize(
+    ("margin_mm", "box"),
+    [
+        # z 8..16 of 5 mm are 40..80, y 8..20 of 4 mm are 32..80, x 12..24 of 3 mm are 36..72
+        pytest.param(0.0, Box((8, 8, 12), (16, 20, 24)), id="no margin"),
+        pytest.param(20.0, Box((4, 3, 5), (20, 25, 31)), id="20..100, 12..100 and 16..92 mm, and what reaches into it"),
+    ],
+)
+def test_the_box_is_what_phase_one_found_and_its_margin(tmp_path, margin_mm, box):
+    system = located(margin_mm=margin_mm)
+    mask, outcome = run(tmp_path, block(), known_models(fine=everything_is_liver), BLOCK_AFFINE, system)
+    assert outcome.box == box
+    expected = np.zeros((32, 32, 48), np.uint8)
+    expected[box.slices] = 1  # phase two was asked for all of the box, and for nothing else
+    assert (mask == expected.T).all()
+
+
+@pytest.mark.parametrize(
+    ("choices", "reaches_to"),
+    [
+        pytest.param({}, 48, id="a second part of 8.6 ml is above 2 % of the first"),
+        pytest.param({"min_component_share": 0.13}, 24, id="8.6 of 69.1 ml are below 13 %, and below 20 ml"),
+        pytest.param({"min_component_share": 0.12}, 48, id="8.6 of 69.1 ml are above 12 %"),
+        pytest.param({"min_component_share": 0.13, "min_component_ml": 8.6}, 48, id="they are above 8.6 ml"),
+        pytest.param({"min_component_ml": 69.2}, None, id="without a part of 69.2 ml nothing was found"),
+    ],
+)
+def test_what_counts_as_found_is_the_systems_choice(tmp_path, choices, reaches_to):
+    voxels = block()
+    voxels[44:48, 8:20, 8:11] = 40  # 4 x 12 x 3 voxels of 60 mm3, beyond the margin of the others
+    _, outcome = run(tmp_path, voxels, affine=BLOCK_AFFINE, system=located(margin_mm=0.0, **choices))
+    assert (outcome.box and outcome.box.stop[2]) == reaches_to
+
+
+def test_a_dropped_part_stays_gone_where_scores_are_interpolated(tmp_path):
+    """A spleen of 12 x 12 x 12 voxels, and a fleck of it that sits on the liver, where every cell is interpolated."""
+    voxels = np.full((48, 40, 30), -1000, np.int16)
+    voxels[4:20, 8:30, 6:24] = 40
+    voxels[30:42, 8:20, 6:18] = 900
+    fleck = (slice(17, 20), slice(16, 20), slice(12, 15))
+    voxels[fleck] = 900
+    kept, _ = run(tmp_path, voxels, system=replace(SYSTEM, clean=replace(SYSTEM.clean, min_share=0.0)))
+    assert (kept[fleck] == 3).any()
+    mask, _ = run(tmp_path, voxels)
+    assert (mask[:24] != 3).all()
+    assert (mask[30:42, 8:20, 6:18] == 3).mean() > 0.9
+    assert (mask[4:16, 8:30, 6:24] == 1).mean() > 0.9
+
+
+def test_what_is_dropped_is_the_systems_choice(tmp_path):
+    """Two parts of 12 x 12 x 8 and 6 x 12 x 8 voxels."""
+    voxels = np.full((48, 32, 32), -1000, np.int16)
+    voxels[10:22, 8:20, 8:16] = voxels[30:36, 8:20, 8:16] = 40
+    found = {}
+    for share in (0.4, 0.6):
+        system = replace(SYSTEM, clean=replace(SYSTEM.clean, min_share=share))
+        mask, _ = run(tmp_path, voxels, affine=BLOCK_AFFINE, system=system)
+        found[share] = [bool(mask[10:22].any()), bool(mask[30:36].any())]
+    assert found == {0.4: [True, True], 0.6: [True, False]}
+
+
+@pytest.mark.parametrize(("depth", "kept"), [(10, False), (14, True)])
+def test_what_phase_one_saw_nothing_of_is_measured_in_millilitres(tmp_path, depth, kept):
+    """Voxels of 1.5 x 1 x 4 mm, 6 mm3, on a fine grid of 24 mm3: 28 x 28 x 10 are 47 ml of tissue, x 14 are 66."""
+    voxels = np.full((40, 40, 32), -1000, np.int16)
+    voxels[6:34, 6:34, 6 : 6 + depth] = 40
+    mask, _ = run(tmp_path, voxels, known_models(localiser=nothing), lps_affine((1.5, 1.0, 4.0)))
+    assert bool(mask.any()) == kept
+
+
+def test_volumes_are_those_of_sheared_voxels(tmp_path):
+    affine = lps_affine(SPACING)
+    affine[1, 2] = 3.0  # a gantry tilt: slices are 5 mm apart along their axis, 4 mm from plane to plane
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom((60, 80, 40)), affine, codes=(1, 0))
+    outcome = Outcome()
+    run_case(source, tmp_path / "m.nii.gz", SYSTEM, known_models, outcome, threads=1)
+    count = (np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj) == 1).sum()
+    assert count > 1000
+    assert any("not orthonormal" in warning for warning in outcome.warnings)  # what reading has to say is kept
+    assert outcome.volume_ml["liver"] == pytest.approx(count * 0.024)
+
+
+def test_memory_counts_the_scan_the_models_and_the_scores(tmp_path):
+    """60 x 80 x 40 voxels of 2 bytes and their mask, 500 MB of models; 40 x 53 x 90 fine voxels of 80 bytes."""
+    needed = 60 * 80 * 40 * 3 + (500 << 20) + 40 * 53 * 90 * 80
+    models = known_models(localiser=nothing)
+    run(tmp_path, body_phantom((60, 80, 40)), models, memory_limit=needed)
+    with pytest.raises(CaseError, match=r"160 x 160 x 180 mm \(z, y, x\) to segment need 0.503 GB"):
+        run(tmp_path, body_phantom((60, 80, 40)), models, memory_limit=needed - 1)
+
+
+def test_a_scan_beyond_the_memory_limit_is_not_even_read(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), dim=[3, 2000, 2000, 1000, 1, 1, 1, 1])
+    with pytest.raises(CaseError, match=r"voxels need 26\.1 GB"):
+        run_case(source, tmp_path / "m", SYSTEM, known_models, Outcome(), threads=1, memory_limit=2 << 30)
+
+
+def test_each_phase_is_loaded_with_its_own_choices(tmp_path, monkeypatch):
+    for bundle in (LOCALISER, FINE):
+        table = {name: value for name, value in asdict(bundle).items() if value is not None and name != "folder"}
+        (tmp_path / f"my-{bundle.name}").mkdir()
+        (tmp_path / f"my-{bundle.name}" / "bundle.json").write_text(json.dumps(table))
+    asked = []
+
+    def load_engine(bundle, engine, precision, threads, *, pinned):
+        asked.append((bundle.name, engine, precision, threads, pinned))
+        return bundle.name
+
+    monkeypatch.setattr(pipeline, "load_engine", load_engine)
+    system = replace(
+        SYSTEM,
+        locate=replace(SYSTEM.locate, bundle="my-localiser", engine="openvino-int8", precision="f32"),
+        segment=Segment("my-fine", "openvino-float32", "bf16"),
+    )
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    try:
+        models = load_models(system, threads=3, pinned=True, weights=tmp_path)
+        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 3
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+    assert asked == [("localiser", "openvino-int8", "f32", 3, True), ("fine", "openvino-float32", "bf16", 3, True)]
+    assert (models.localiser.intensity, models.localiser_engine) == (LOCALISER.intensity, "localiser")
+    assert (models.fine.intensity, models.fine_engine) == (FINE.intensity, "fine")
+    load_models(system, threads=before, pinned=False, weights=tmp_path)
+    assert [pinned for *_, pinned in asked[2:]] == [False, False]
+
+
+def test_restoring_takes_the_threads_that_it_is_given(tmp_path, monkeypatch):
+    asked = []
+    restore = pipeline.restore
+
+    def spy(*arguments, threads):
+        asked.append(threads)
+        return restore(*arguments, threads=threads)
+
+    monkeypatch.setattr(pipeline, "restore", spy)
+    run(tmp_path, body_phantom())
+    assert asked == [2]
+
+
+def test_seconds_of_a_step_are_added_up_also_when_it_fails(monkeypatch):
+    clock = iter((10.0, 12.5, 20.0, 21.0))
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(clock))
+    outcome = Outcome()
+    with outcome.timed("step"):
+        pass
+    with pytest.raises(RuntimeError), outcome.timed("step"):
+        raise RuntimeError
+    assert outcome.seconds == {"step": 3.5}
+
+
+def test_a_bundle_of_phase_one_cannot_be_phase_two(tmp_path):
+    engine = tissue_is_liver(LOCALISER)
+    with pytest.raises(ValueError, match="bundle localiser has no spacing"):
+        run(tmp_path, body_phantom(), Models(LOCALISER, engine, LOCALISER, engine))

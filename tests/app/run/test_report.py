@@ -1,0 +1,81 @@
+import io
+import json
+import math
+
+import numpy as np
+
+from app.files.read import read
+from app.grid import Box
+from app.run.pipeline import Outcome
+from app.run.report import Line, Report
+from tests.files import save_nifti
+
+
+def test_every_key_is_there_and_null_where_unknown():
+    line = json.loads(Line("a", "in/a.nii", None, "failed").json())
+    assert line == {
+        "case": "a", "input": "in/a.nii", "output": None, "status": "failed", "shape": None, "spacing_mm": None,
+        "box": None, "seconds": None, "peak_memory_mb": None, "volume_ml": None, "warnings": [], "error": None,
+    }  # fmt: skip
+
+
+def test_what_json_has_no_word_for_is_null():
+    line = Line("a", "a.nii", None, "failed", spacing_mm=[1.0, math.nan, math.inf])
+    assert json.loads(line.json())["spacing_mm"] == [1.0, None, None]
+
+
+def test_a_name_of_any_bytes_is_one_ascii_line():
+    text = Line("r\udce9sum\n", "x", None, "failed").json()
+    assert text.isascii()
+    assert "\n" not in text
+
+
+def test_an_outcome_is_rounded_and_kept_as_far_as_it_came():
+    line = Line("a", "a.nii", None, "failed")
+    line.add(Outcome(seconds={"read": 0.12345}, warnings=["odd"], volume_ml={"liver": 1.23456}))
+    assert (line.seconds, line.warnings, line.volume_ml, line.box) == ({"read": 0.123}, ["odd"], {"liver": 1.235}, None)
+
+
+def test_an_outcome_of_nothing_leaves_all_unknown():
+    line = Line("a", "a.nii", None, "failed")
+    line.add(Outcome())
+    assert (line.seconds, line.warnings, line.volume_ml, line.box) == (None, [], None, None)
+
+
+def test_a_box_is_in_the_files_own_axes(tmp_path):
+    line = Line("a", "a.nii", None, "done")
+    scan = read(save_nifti(tmp_path / "a.nii", np.full((3, 4, 5), -500, np.int16), np.diag([-1.0, 1.0, 1.0, 1.0])))
+    line.add(Outcome(scan=scan))
+    assert line.box is None
+    line.add(Outcome(scan=scan, box=Box((0, 1, 2), (5, 2, 3))))
+    assert line.box == [[2, 3], [2, 3], [0, 5]]  # y runs to the front
+
+
+class Full(io.StringIO):
+    """Has room for one line."""
+
+    def write(self, text):
+        if self.tell():
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_lines_are_there_as_soon_as_they_are_written(tmp_path):
+    with Report((tmp_path / "r.jsonl").open("w")) as report:
+        report.write(Line("a", "a.nii", None, "failed"))
+        assert json.loads((tmp_path / "r.jsonl").read_text())["case"] == "a"
+        report.write(Line("b", "b.nii", None, "failed"))
+        assert (tmp_path / "r.jsonl").read_text().count("\n") == 2
+        assert report.error is None
+
+
+def test_after_a_line_that_cannot_be_written_there_is_no_other():
+    file = Full()
+    with Report(file) as report:
+        for name in ("a", "b"):
+            report.write(Line(name, "a.nii", None, "failed"))
+        assert report.error == "No space left on device"
+        file.seek(0)
+        report.write(Line("c", "a.nii", None, "failed"))
+        assert '"case": "a"' in file.getvalue()
+    assert file.closed

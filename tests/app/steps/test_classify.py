@@ -1,0 +1,15 @@
+import numpy as np
+from numpy.testing import assert_array_equal
+
+from app.steps.classify import classify
+
+
+def test_the_highest_wins_and_the_lower_id_where_equal():
+    scores = np.array([[0, 5, 2, -1], [1, 5, 3, -2], [0, 5, 3, -3]], np.float32).reshape(3, 1, 1, 4)
+    assert_array_equal(classify(scores), np.array([[[1, 0, 1, 0]]], np.uint8), strict=True)
+
+
+def test_it_is_argmax_and_only_reads():
+    scores = np.random.default_rng(0).normal(size=(14, 5, 6, 7)).astype(np.float32)
+    scores.flags.writeable = False
+    assert_array_equal(classify(scores), scores.argmax(0).astype(np.uint8), strict=True)

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from numpy.testing import assert_allclose, assert_array_equal
+
+from app.grid import Grid, grid_of_shape
+from app.steps.resample import resample, use_threads
+
+
+def line(values, dtype=np.int16):
+    return np.array(values, dtype).reshape(1, 1, -1)
+
+
+def test_same_grid_gives_the_same_values():
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    grid = Grid((2, 3, 4), (3.0, 2.0, 1.0))
+    assert_array_equal(resample(voxels, grid, grid), voxels.astype(np.float32), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "expected"),
+    [
+        pytest.param([7], 3, [7, 7, 7], id="one voxel fills all"),
+        pytest.param([0, 8], 4, [0, 2, 6, 8], id="twice as fine: edge, quarter, three quarters, edge"),
+        pytest.param([0, 3, 6], 2, [0.75, 5.25], id="1.5 times as coarse: at 0.25 and 1.75 voxels"),
+        pytest.param([0, 2, 4, 6], 2, [1, 5], id="twice as coarse: means of pairs"),
+        # means of pairs 1, 5 at 0.5 and 2.5 voxels, the fifth voxel is left over; wanted at 0.75 and 3.25
+        pytest.param([0, 2, 4, 6, 8], 2, [1.5, 5], id="2.5 times as coarse: means of pairs, then linear"),
+        # means of three 1, 4, 7 at 1.5, 4.5 and 7.5 voxels, two are left over; wanted at 1.833, 5.5 and 9.167, and the
+        # last of these lies beyond all that was averaged, which ends at 9
+        pytest.param(range(11), 3, [4 / 3, 5, 7], id="11 into 3: beyond the last mean the edge holds"),
+        pytest.param([1, 2, 4, 5], 1, [3], id="all into one"),
+    ],
+)
+def test_values_along_one_axis(values, size, expected):
+    source = Grid((1, 1, len(values)), (1.0, 1.0, 2.0))
+    for axis in range(3):
+        order = [0, 1, 2]
+        order[axis], order[2] = order[2], order[axis]
+        voxels = line(values).transpose(order)
+        grid = Grid(voxels.shape, tuple(np.array(source.spacing)[order]))
+        target = [1, 1, 1]
+        target[axis] = size
+        got = resample(voxels, grid, grid_of_shape(grid, tuple(target)))
+        assert got.dtype == np.float32
+        assert_allclose(got.ravel(), expected, atol=1e-5)
+
+
+def test_axes_are_not_mixed_up():
+    z, y, x = np.meshgrid(np.arange(4), np.arange(6), np.arange(8), indexing="ij")
+    voxels = (100 * z + 10 * y + x).astype(np.float32)
+    source = Grid((4, 6, 8), (5.0, 1.0, 2.0))
+    got = resample(voxels, source, grid_of_shape(source, (2, 3, 4)))
+    # each target voxel is the mean of 2 x 2 x 2: indices 0.5, 2.5, ...
+    expected = (
+        100 * np.array([0.5, 2.5])[:, None, None]
+        + 10 * np.array([0.5, 2.5, 4.5])[None, :, None]
+        + np.array([0.5, 2.5, 4.5, 6.5])[None, None, :]
+    )
+    assert_allclose(got, expected)
+
+
+def test_a_flipped_view_is_resampled_as_it_looks_and_left_alone():
+    voxels = line([0, 2, 4, 6])
+    voxels.flags.writeable = False
+    grid = Grid((1, 1, 4), (1.0, 1.0, 1.0))
+    assert_allclose(resample(voxels[:, :, ::-1], grid, grid_of_shape(grid, (1, 1, 2))).ravel(), [5, 1])
+
+
+def test_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="on a grid of"):
+        resample(line([1, 2]), Grid((1, 1, 3), (1.0, 1.0, 1.0)), Grid((1, 1, 1), (1.0, 1.0, 3.0)))
+
+
+def test_the_head_end_of_a_scan_of_1338_slices():
+    """128 planes of 10.45 slices: means of ten, 133 of them; the last eight slices go into none, and the last plane
+    lies at 1332.8 slices, beyond the last mean, which it takes."""
+    voxels = np.arange(1338, dtype=np.int16).reshape(-1, 1, 1)
+    grid = Grid((1338, 1, 1), (0.7, 1.0, 1.0))
+    target = grid_of_shape(grid, (128, 1, 1))
+    planes = resample(voxels, grid, target).ravel()
+    assert planes[-1] == pytest.approx(1325, abs=0.51)  # the mean of 1320..1329 is 1324.5, or 1325 as whole HU
+    assert np.diff(planes)[:-1] == pytest.approx(10.45, abs=0.6)
+    voxels[1330:] = 3000
+    assert_array_equal(resample(voxels, grid, target).ravel(), planes)
+    voxels[1329:] = 3000
+    assert resample(voxels, grid, target).ravel()[-1] > planes[-1] + 100
+
+
+def test_threads_are_as_many_as_were_asked_for():
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    try:
+        use_threads(3)
+        assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 3
+    finally:
+        use_threads(before)
