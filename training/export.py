@@ -26,7 +26,6 @@ from torch import nn
 from app.errors import VisceraError
 from app.models.bundle import AXES, FILE_NAME, Bundle, load_bundle
 from app.models.engine import load_engine
-from app.models.labels import CLASSES
 from app.run.resources import thread_count
 from training.evaluate import normalised
 from training.networks import build_network
@@ -153,7 +152,7 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Pat
         "name": recipe.name,
         "role": recipe.role,
         "axes": AXES,
-        "labels": CLASSES,
+        "labels": recipe.labels,
         "intensity": asdict(recipe.intensity),
     }
     if recipe.role == "fine":

@@ -16,6 +16,12 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 SMALLEST_SIDE = 3
 PARTIAL_CONVOLUTION_STRIDE = 2  # of its scores; its features end at 4, interpolation brings them to 2
 
+# background, then the organs of the challenge by id, as `app.models.labels` has them
+CHALLENGE_LABELS = (
+    "background", "liver", "right_kidney", "spleen", "pancreas", "aorta", "inferior_vena_cava", "right_adrenal_gland",
+    "left_adrenal_gland", "gallbladder", "esophagus", "stomach", "duodenum", "left_kidney",
+)  # fmt: skip
+
 Shape: TypeAlias = tuple[int, int, int]
 Spacing: TypeAlias = tuple[float, float, float]
 
@@ -289,7 +295,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A training run."""
+    """A training run. labels: names of the classes, background first, as the bundle will have them."""
 
     name: str
     role: str
@@ -305,6 +311,7 @@ class Recipe:
     loss: Loss
     export: Export
     stages: tuple[Stage, ...]
+    labels: tuple[str, ...] = CHALLENGE_LABELS
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
@@ -316,6 +323,8 @@ class Recipe:
             raise ValueError(f"checkpoint_minutes must be above 0 and 5 at most, found {self.checkpoint_minutes}")
         if len(self.loss.class_weights) != len(self.augmentation.organ_shift_hu):
             raise ValueError("loss.class_weights and augmentation.organ_shift_hu must name the same classes")
+        if len(self.labels) != self.classes or len(set(self.labels)) != self.classes:
+            raise ValueError(f"labels must be {self.classes} different names, as many as loss.class_weights")
         self._check_role()
         self._check_stages()
 

@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)
+
+
+def test_a_bundle_names_the_classes_that_its_recipe_names(tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path, TINY))
+    names = ("background", *(f"organ_{number}" for number in range(1, recipe.classes)))
+    described = export.describe(replace(recipe, labels=names), "tiny.toml", {}, tmp_path)
+    assert described["labels"] == names
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,15 @@ def test_json_is_plain(tmp_path):
     assert json.loads((tmp_path / "fine.json").read_text())["stages"][0]["shape"] == [48, 64, 80]
 
 
+def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():
+    recipe = load_recipe(RECIPES / "fine.toml")
+    assert recipe.labels == CLASSES
+    with pytest.raises(ValueError, match="labels must be 14 different names"):
+        replace(recipe, labels=(*CLASSES, "tumour"))
+    with pytest.raises(ValueError, match="labels must be 14 different names"):
+        replace(recipe, labels=(*CLASSES[:-1], "liver"))
+
+
 def test_a_half_resolution_network_sees_every_voxel():
     network = load_recipe(RECIPES / "half.toml").network
     assert (network.multiple, network.label_stride) == (16, 1)
