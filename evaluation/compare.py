@@ -204,7 +204,8 @@ def _compare(arguments: argparse.Namespace) -> bool:
         raise SetupError(f"--peer {arguments.peer}: no such file")
     if not arguments.python.exists():
         raise SetupError(f"{arguments.python}: not there; `sh scripts/contenders` makes the contenders' environment")
-    bundle = load_bundle(WEIGHTS / load_system("viscera").segment.bundle, "fine")
+    system = load_system("viscera")
+    bundle = load_bundle(WEIGHTS / system.stage[system.result.of].bundle)
     window = arguments.window or training_window(bundle)
     parameters = _prepare(arguments.python, bundle, window)
     with Engine() as engine:

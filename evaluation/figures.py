@@ -20,21 +20,23 @@ LIMIT_SECONDS = 600.0
 LOCALISER = """
 import sys, time
 from pathlib import Path
+from contextlib import nullcontext
+from app.files.read import read
 from app.models.bundle import load_bundle
 from app.models.engine import load_engine
-from app.steps.locate import locate
-from app.files.read import read
+from app.run.stage import Model, run_stage
 from app.steps.resample import use_threads
 from app.system.definition import WEIGHTS, load_system
-scan, choice = read(Path(sys.argv[1])), load_system("viscera").locate
+scan, system = read(Path(sys.argv[1])), load_system("viscera")
+region = system.region["abdomen"]
+stage = system.stage[region.of]
 use_threads(2)
 start = time.perf_counter()
-bundle = load_bundle(WEIGHTS / choice.bundle, "localiser")
-engine = load_engine(bundle, choice.engine, choice.precision, 2, pinned=True)
+bundle = load_bundle(WEIGHTS / stage.bundle)
+model = Model(bundle, load_engine(bundle, stage.engine, stage.precision, 2, pinned=True))
 loaded = time.perf_counter()
-names = ("min_component_ml", "min_component_share", "margin_mm")
-amounts = {name: getattr(choice, name) for name in names}
-locate(scan.voxels, scan.grid, bundle, engine, **amounts)
+answer = run_stage(scan.voxels, scan.grid, None, stage, model, timed=nullcontext)
+region.rule(answer.labels, scan.grid)
 print(loaded - start, time.perf_counter() - loaded)
 """  # run inside the image: what phase one takes, the import of its engine included
 

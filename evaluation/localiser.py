@@ -6,6 +6,7 @@ Arrays (z, y, x), lengths mm.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import statistics
@@ -19,16 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from app.errors import CaseError, VisceraError
+from app.errors import CaseError, SetupError, VisceraError
 from app.files.read import read
 from app.grid import Box, Grid, whole
-from app.models.bundle import Bundle, load_bundle
-from app.models.engine import Engine, load_engine
+from app.models.bundle import load_bundle
+from app.models.engine import load_engine
 from app.models.labels import ORGANS
+from app.run.stage import Answer, Model, run_stage
 from app.steps.classify import classify
-from app.steps.locate import locate, organ_scores
 from app.steps.resample import use_threads
-from app.system.definition import WEIGHTS, Locate, load_system
+from app.system.definition import SCAN, WEIGHTS, Stage, System, load_system
+from app.system.rules import Locating
 from app.types import AIR, Labels, Shape, Voxels
 from evaluation.overlap import dice
 from evaluation.own_files import refuse_foreign
@@ -73,29 +75,34 @@ class Figures:
 class Localiser:
     """Phase one as a system runs it."""
 
-    bundle: Bundle
-    engine: Engine
-    choice: Locate
+    model: Model
+    stage: Stage
+    rule: Locating
+
+    def answer(self, case: Case) -> Answer:
+        """What it says of the whole scan, on its own grid."""
+        return run_stage(case.voxels, case.grid, None, self.stage, self.model, timed=lambda _: contextlib.nullcontext())
 
     def box(self, case: Case) -> Box | None:
         """The voxels it keeps."""
-        choice = self.choice
-        return locate(
-            case.voxels,
-            case.grid,
-            self.bundle,
-            self.engine,
-            min_component_ml=choice.min_component_ml,
-            min_component_share=choice.min_component_share,
-            margin_mm=choice.margin_mm,
-        )
+        return self.rule(self.answer(case).labels, case.grid)
 
 
-def load_localiser(choice: Locate, weights: Path, threads: int) -> Localiser:
-    """The localiser a system names, compiled."""
+def load_localiser(stage: Stage, rule: Locating, weights: Path, threads: int) -> Localiser:
+    """A stage that sees the whole scan, compiled, and the rule that takes a box of its answer."""
     use_threads(threads)
-    bundle = load_bundle(weights / choice.bundle, "localiser")
-    return Localiser(bundle, load_engine(bundle, choice.engine, choice.precision, threads, pinned=True), choice)
+    bundle = load_bundle(weights / stage.bundle)
+    engine = load_engine(bundle, stage.engine, stage.precision, threads, pinned=True)
+    return Localiser(Model(bundle, engine), stage, rule)
+
+
+def first_region(system: System) -> tuple[Stage, Locating]:
+    """A system's first region and the stage that it is of. SetupError where it has none, or that sees a box only."""
+    for region in system.region.values():
+        stage = system.stage[region.of]
+        if stage.sees == SCAN:
+            return stage, region.rule
+    raise SetupError("--system: has no region of a stage that sees the scan; name another one")
 
 
 def load_case(scan: Path) -> Case:
@@ -190,8 +197,7 @@ def _new(case: Case, voxels: Voxels, labels: Labels) -> Case:
 
 def organ_dice(case: Case, localiser: Localiser) -> dict[str, float]:
     """Dice of each organ present, labels (nearest) and scores (trilinear) both brought to 128 x 128 x 128."""
-    scores = organ_scores(case.voxels, case.grid, localiser.bundle, localiser.engine)
-    found = classify(np.stack([_zoomed(channel, order=1) for channel in scores]))
+    found = classify(np.stack([_zoomed(channel, order=1) for channel in localiser.answer(case).scores]))
     truth = _zoomed(case.labels, order=0)
     present = [label for label in range(1, len(ORGANS) + 1) if (truth == label).any()]
     return {ORGANS[label - 1]: dice(truth == label, found == label) for label in present}
@@ -280,10 +286,10 @@ def main() -> None:
 def run(paths: list[Path], arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Figures of every scan that has organs, by engine; prints a table of each."""
     results = {}
-    choice = load_system(arguments.system).locate
-    choice = replace(choice, bundle=arguments.bundle or choice.bundle)
+    stage, rule = first_region(load_system(arguments.system))
+    stage = replace(stage, bundle=arguments.bundle or stage.bundle)
     for engine in arguments.engine:
-        localiser = load_localiser(replace(choice, engine=engine), arguments.weights, arguments.threads)
+        localiser = load_localiser(replace(stage, engine=engine), rule, arguments.weights, arguments.threads)
         figures = []
         for index, path in enumerate(paths):
             case = load_case(path)
@@ -292,7 +298,7 @@ def run(paths: list[Path], arguments: argparse.Namespace) -> dict[str, list[dict
                 continue
             figures.append(measure(case, map(load_case, paths[index + 1 :] + paths[:index]), localiser))
         if figures:
-            print(f"{localiser.bundle.name}, {engine}\n{table(figures)}\n", flush=True)
+            print(f"{localiser.model.bundle.name}, {engine}\n{table(figures)}\n", flush=True)
         results[engine] = [asdict(row) for row in figures]
     return results
 

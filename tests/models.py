@@ -7,7 +7,7 @@ import numpy as np
 
 from app.models.bundle import Bundle, Intensity, Window
 from app.models.labels import CLASSES
-from app.run.pipeline import Models
+from app.run.stage import Model
 
 LOCALISER = Bundle(
     name="localiser",
@@ -58,4 +58,8 @@ def nothing(volume):
 
 
 def known_models(localiser=None, fine=None):
-    return Models(LOCALISER, localiser or tissue_is_liver(LOCALISER), FINE, fine or tissue_is_liver(FINE))
+    """Of the stages of the default system."""
+    return {
+        "locate": Model(LOCALISER, localiser or tissue_is_liver(LOCALISER)),
+        "segment": Model(FINE, fine or tissue_is_liver(FINE)),
+    }

@@ -256,7 +256,7 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
         export_torchscript(stored, samples, folder, as_float16=as_float16)
     description = describe(recipe, recipe_name, past, folder)
     (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")
-    bundle = load_bundle(folder, recipe.role)
+    bundle = load_bundle(folder)
     for engine in bundle.files:
         bundle.engine_files(engine)
     print(f"INT8 and float32 agree on {agreement(bundle, samples):.1%} of the organ voxels of training samples")

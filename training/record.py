@@ -61,7 +61,8 @@ def _by_organ(dice: list[dict[str, float]]) -> dict[str, float]:
 
 def _check_system(system: str, bundle: str) -> None:
     """ValueError where the scores are of a system that runs another bundle."""
-    used = Path(load_system(system).segment.bundle).name
+    found = load_system(system)
+    used = Path(found.stage[found.result.of].bundle).name
     if used != bundle:
         raise ValueError(f"of system {system}, which runs {used} and not {bundle}; validate with --system of its own")
 

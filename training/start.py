@@ -83,7 +83,9 @@ def _of_bundle(folder: Path, role: str) -> Start:
     )
     from app.schema import parse
 
-    bundle = load_bundle(folder, role)
+    bundle = load_bundle(folder)
+    if bundle.role != role:
+        raise ValueError(f"{folder / BUNDLE}: field role is {bundle.role!r}, the recipe is of a {role!r}")
     if TORCHSCRIPT not in bundle.files:
         raise ValueError(f"{folder}: has no TorchScript, whose weights have names; start from a run's {AVERAGED}")
     past = parse(_Training, bundle.training, folder / BUNDLE, "training")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import SetupError
-from app.models.labels import CLASSES
 from app.schema import parse
 from app.types import Shape, Spacing
 
 FILE_NAME = "bundle.json"
 AXES = "zyx"
-ROLES = ("localiser", "fine")
+BACKGROUND = "background"
+MOST_LABELS = 255  # a mask is uint8, and restoring needs one value
 TORCHSCRIPT = "torchscript"
 SUFFIXES = {"openvino-float32": {".xml", ".bin"}, "openvino-int8": {".xml", ".bin"}, TORCHSCRIPT: {".pt"}}
 ENGINES = tuple(SUFFIXES)
@@ -64,8 +64,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One model. Exactly one of `shape` (a whole scan resized, phase one) and `spacing_mm` (phase two) is given.
+    """One model. Exactly one of `shape` (what it sees is resized to it) and `spacing_mm` (seen in windows) is given.
 
+    role: what it was trained for, in a word. labels: names of its classes, background first; their places are the ids.
     files: per engine, file name to SHA-256. training: how and on what it was trained. accuracy: measured figures.
     """
 
@@ -83,12 +84,12 @@ class Bundle:
     folder: Path = Path()
 
     def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise ValueError(f"role must be one of {', '.join(ROLES)}, found {self.role!r}")
         if self.axes != AXES:
             raise ValueError(f"axes must be {AXES!r}, found {self.axes!r}")
-        if self.labels != CLASSES:
-            raise ValueError(f"labels must be {', '.join(CLASSES)} in this order")
+        if self.labels[:1] != (BACKGROUND,) or not 2 <= len(self.labels) <= MOST_LABELS:
+            raise ValueError(f"labels must be {BACKGROUND} and 1 to {MOST_LABELS - 1} others, found {self.labels}")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must be different names, found {self.labels}")
         unknown = set(self.files) - set(ENGINES)
         if unknown or not self.files:
             raise ValueError(f"files must name engines out of {', '.join(ENGINES)}, found {sorted(self.files)}")
@@ -98,10 +99,8 @@ class Bundle:
                 raise ValueError(
                     f"files.{engine} must name one of each {sorted(SUFFIXES[engine])}, found {list(files)}"
                 )
-        if self.role == "localiser" and (self.shape is None or self.spacing_mm or self.window):
-            raise ValueError("a localiser has a shape, and neither spacing_mm nor window")
-        if self.role == "fine" and (self.spacing_mm is None or self.window is None or self.shape):
-            raise ValueError("a fine model has spacing_mm and window, and no shape")
+        if (self.shape is None) == (self.spacing_mm is None) or (self.spacing_mm is None) != (self.window is None):
+            raise ValueError("a model has either a shape, or spacing_mm and window")
         if self.shape is not None and min(self.shape) < 1:
             raise ValueError(f"shape must be above zero, found {self.shape}")
         if self.spacing_mm is not None and not all(0 < s < math.inf for s in self.spacing_mm):
@@ -126,8 +125,8 @@ class Bundle:
         return path
 
 
-def load_bundle(folder: Path, role: str) -> Bundle:
-    """The bundle in `folder`, which must have this role. SetupError names the file and the field that is wrong."""
+def load_bundle(folder: Path) -> Bundle:
+    """The bundle in `folder`. SetupError names the file and the field that is wrong."""
     path = folder / FILE_NAME
     try:
         table = json.loads(path.read_text())
@@ -139,7 +138,4 @@ def load_bundle(folder: Path, role: str) -> Bundle:
         raise SetupError(f"{path}: the file must be a table")
     if "folder" in table:
         raise SetupError(f"{path}: unknown field folder")
-    bundle = parse(Bundle, table, path)
-    if bundle.role != role:
-        raise SetupError(f"{path}: field role is {bundle.role!r}, the system uses it as {role!r}")
-    return replace(bundle, folder=folder)
+    return replace(parse(Bundle, table, path), folder=folder)

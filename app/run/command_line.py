@@ -18,7 +18,8 @@ from app.errors import CaseError, SetupError
 from app.files.cases import Case, find_cases, identity
 from app.files.read import read_header
 from app.run import resources
-from app.run.pipeline import Models, Outcome, load_models, run_case
+from app.run.outcome import Outcome
+from app.run.pipeline import Models, load_models, run_case
 from app.run.progress import Progress
 from app.run.report import DONE, FAILED, SKIPPED, Line, Report, is_report
 from app.system.definition import System, load_system, system_names

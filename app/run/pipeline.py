@@ -1,84 +1,45 @@
 """Pipeline: the way of one case, and the only place that knows its order.
 
-read -> locate -> crop -> resample -> normalise -> segment -> clean -> restore -> write
+read -> every stage of the system (`app.run.stage`), with its regions in between -> restore -> write
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from app.errors import CaseError
 from app.files.read import Scan, read
 from app.files.write import check_target, write
-from app.grid import Box, Grid, grid_at_spacing, whole
+from app.grid import Box, Grid
 from app.models.bundle import Bundle, load_bundle
-from app.models.engine import Engine, load_engine
-from app.models.labels import ORGANS
-from app.steps.classify import classify
-from app.steps.clean import demote, drop_small, drop_small_regions
-from app.steps.crop import crop
-from app.steps.locate import locate
-from app.steps.normalise import normalise
-from app.steps.resample import resample, use_threads
+from app.models.engine import load_engine
+from app.run.outcome import Outcome
+from app.run.stage import Answer, Model, run_stage
+from app.steps.resample import use_threads
 from app.steps.restore import restore
-from app.steps.segment import segment
 from app.steps.windows import plan_windows
-from app.system.definition import WEIGHTS, System
+from app.system.definition import SCAN, WEIGHTS, Region, System
 from app.types import Labels
 
-MODELS_BYTES = 500 << 20  # both networks and what they hold for one window, measured
+MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
-    """Both phases' bundles, compiled."""
-
-    localiser: Bundle
-    localiser_engine: Engine
-    fine: Bundle
-    fine_engine: Engine
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What is known of a case; filled step by step, so that a case that fails keeps what was found before.
-
-    box: voxels that phase one kept, (z, y, x) of the scan; None if it found nothing. seconds: per step.
-    """
-
-    scan: Scan | None = None
-    box: Box | None = None
-    volume_ml: dict[str, float] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Adds the block's seconds to `step`, also when the block fails."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+Models: TypeAlias = dict[str, Model]
+"""By the stage that runs it."""
 
 
 def load_models(system: System, *, threads: int, pinned: bool, weights: Path = WEIGHTS) -> Models:
     """The system's models, checked and compiled. SetupError names the file and field that is wrong."""
     use_threads(threads)
-    localiser = load_bundle(weights / system.locate.bundle, "localiser")
-    fine = load_bundle(weights / system.segment.bundle, "fine")
-    return Models(
-        localiser,
-        load_engine(localiser, system.locate.engine, system.locate.precision, threads, pinned=pinned),
-        fine,
-        load_engine(fine, system.segment.engine, system.segment.precision, threads, pinned=pinned),
-    )
+    models = {}
+    for name, stage in system.stage.items():
+        bundle = load_bundle(weights / stage.bundle)
+        models[name] = Model(bundle, load_engine(bundle, stage.engine, stage.precision, threads, pinned=pinned))
+    return models
 
 
 def run_case(
@@ -104,51 +65,56 @@ def run_case(
         outcome.warnings += scan.warnings
     with outcome.timed("load"):
         ready = models()
-    with outcome.timed("locate"):
-        outcome.box = locate(
-            scan.voxels,
-            scan.grid,
-            ready.localiser,
-            ready.localiser_engine,
-            min_component_ml=system.locate.min_component_ml,
-            min_component_share=system.locate.min_component_share,
-            margin_mm=system.locate.margin_mm,
-        )
-    if outcome.box is None:
-        outcome.warnings.append("phase one found no organ; the whole volume is processed")
-    mask = _segment_box(scan, system, ready, outcome, threads, memory_limit)
-    outcome.volume_ml = organ_volumes(mask, scan.voxel_ml)
+    answer = _run_stages(scan, system, ready, outcome, memory_limit)
+    with outcome.timed("restore"):
+        mask = restore(answer.scores, answer.labels, answer.box, scan.grid, threads=threads)
+    outcome.volume_ml = organ_volumes(mask, scan.voxel_ml, ready[system.result.of].bundle.labels[1:])
     if not mask.any():
         outcome.warnings.append("no organ found; the mask is empty")
     with outcome.timed("write"):
         write(mask, target, scan.header, scan.orientation, overwrite=overwrite)
 
 
-def _segment_box(
-    scan: Scan, system: System, models: Models, outcome: Outcome, threads: int, memory_limit: int | None
-) -> Labels:
-    """Phase two: the mask (z, y, x) of the whole scan, from what lies in the box, or from all of it without one."""
-    box = outcome.box or whole(scan.grid)
-    if models.fine.spacing_mm is None:
-        raise ValueError(f"bundle {models.fine.name} has no spacing")
-    with outcome.timed("crop"):
-        voxels, grid = crop(scan.voxels, scan.grid, box)
-        fine_grid = grid_at_spacing(grid, models.fine.spacing_mm)
-        _check_memory(scan, fine_grid, models.fine, memory_limit)
-    with outcome.timed("resample"):
-        volume = resample(voxels, grid, fine_grid)
-    with outcome.timed("normalise"):
-        volume = normalise(volume, models.fine.intensity)
-    with outcome.timed("segment"):
-        scores = segment(volume, models.fine, models.fine_engine)
-    with outcome.timed("clean"):
-        labels = classify(scores)
-        cleaned = drop_small(labels, min_share=system.clean.min_share)
-        if outcome.box is None:
-            cleaned = drop_small_regions(cleaned, min_voxels=system.clean.min_unlocated_ml / fine_grid.voxel_ml)
-        demote(scores, labels, cleaned)
-    with outcome.timed("restore"):
-        return restore(scores, cleaned, box, scan.grid, threads=threads)
+def _run_stages(scan: Scan, system: System, models: Models, outcome: Outcome, memory_limit: int | None) -> Answer:
+    """The answer of the result's stage, whose box goes into `outcome`."""
+    boxes: dict[str, Box | None] = {SCAN: None}
+    result: Answer | None = None
+    for name, stage in system.stage.items():
+        box = boxes[stage.sees]
+        if name == system.result.of:
+            outcome.box = box
+        answer = run_stage(
+            scan.voxels,
+            scan.grid,
+            box,
+            stage,
+            models[name],
+            timed=lambda step, name=name: outcome.timed(f"{name}.{step}"),  # type: ignore[misc]
+            check=lambda grid, bundle: _check_memory(scan, grid, bundle, memory_limit),
+        )
+        for told, region in system.region.items():
+            if region.of == name:
+                with outcome.timed(told):
+                    boxes[told] = _box_of(region, answer, scan.grid)
+                if boxes[told] is None:
+                    outcome.warnings.append("phase one found no organ; the whole volume is processed")
+        if name == system.result.of:
+            result = answer
+        del answer  # scores of other stages are let go
+    if result is None:
+        raise ValueError(f"stage {system.result.of} has not run")
+    return result
+
+
+def _box_of(region: Region, answer: Answer, grid: Grid) -> Box | None:
+    """A region in voxels of the scan's grid, from the answer of its stage, which may have seen a box only."""
+    box = region.rule(answer.labels, Grid(answer.box.shape, grid.spacing))
+    if box is None:
+        return None
+    (z0, y0, x0), (z1, y1, x1) = (
+        tuple(a + b for a, b in zip(corner, answer.box.start, strict=True)) for corner in (box.start, box.stop)
+    )
+    return Box((z0, y0, x0), (z1, y1, x1))
 
 
 def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> None:
@@ -156,7 +122,9 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> 
 
     A slice of a few voxels is filled up to a window, and its scores with it.
     """
-    filled = fine.shape if bundle.window is None else plan_windows(fine.shape, bundle.window).filled(fine.shape)
+    if bundle.window is None:
+        return  # the same for every scan, and in MODELS_BYTES
+    filled = plan_windows(fine.shape, bundle.window).filled(fine.shape)
     here = scan.voxels.nbytes + math.prod(scan.grid.shape) + MODELS_BYTES
     arrays = len(bundle.labels) + 2  # scores, the volume and its normalised copy
     needed = math.prod(filled) * BYTES_PER_SCORE * arrays + here
@@ -168,9 +136,9 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> 
         )
 
 
-def organ_volumes(mask: Labels, voxel_ml: float) -> dict[str, float]:
-    """Millilitres of each organ, by name, in the order of the ids."""
+def organ_volumes(mask: Labels, voxel_ml: float, organs: Sequence[str]) -> dict[str, float]:
+    """Millilitres of each organ, by name, in the order of the ids, which begin with 1."""
     counts = np.zeros(256, np.int64)
     for plane in mask:  # bincount makes 8 bytes of every voxel: a plane at a time
         counts += np.bincount(plane.ravel(), minlength=256)
-    return {name: float(counts[i]) * voxel_ml for i, name in enumerate(ORGANS, 1)}
+    return {name: float(counts[i]) * voxel_ml for i, name in enumerate(organs, 1)}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from app.run.pipeline import Outcome
+from app.run.outcome import Outcome
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 LONGEST_LINE = 1 << 20  # bytes read of a file that may be a report

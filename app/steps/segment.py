@@ -1,4 +1,4 @@
-"""Segment: class scores of the fine model on its grid. Arrays (z, y, x), scores (class, z, y, x), never softmaxed.
+"""Segment: class scores of a model on its grid. Arrays (z, y, x), scores (class, z, y, x), never softmaxed.
 
 Where windows overlap their scores count alike (papers 000 and 003; paper 004 on raw scores). Every window is run: the
 box of phase one is a few windows as a rule, and hardly one of them is without an organ.
@@ -14,9 +14,12 @@ from app.types import AIR, Scores, Shape, Volume
 
 
 def segment(volume: Volume, bundle: Bundle, engine: Engine) -> Scores:
-    """Scores (class, z, y, x; float32) of a normalised volume (z, y, x) on the bundle's spacing."""
+    """Scores (class, z, y, x; float32) of a normalised volume (z, y, x) on the bundle's grid.
+
+    On the same grid; without a window, where the volume is seen at once, they may be coarser, and are the engine's own.
+    """
     if bundle.window is None:
-        raise ValueError(f"bundle {bundle.name} has no window; it is a {bundle.role}")
+        return engine(volume)
     z, y, x = volume.shape
     plan = plan_windows((z, y, x), bundle.window)
     padded = _pad(volume, plan.filled((z, y, x)), bundle.intensity)

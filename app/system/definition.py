@@ -1,30 +1,24 @@
-"""System: one TOML file under `systems/` that names the bundles and the choice made at each step.
+"""System: one TOML file under `systems/`: stages, the regions they see, and whose answer is the result.
 
 A file may build on another one (`app.system.toml_file`).
 """
 
-import math
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.errors import SetupError
 from app.models.bundle import ENGINES, TORCHSCRIPT
 from app.schema import parse
+from app.system.rules import Cleaning, Locating, locating
 from app.system.toml_file import read_toml
 
 ROOT = Path(__file__).parents[2]
 SYSTEMS = ROOT / "systems"
 WEIGHTS = ROOT / "weights"
 PRECISIONS = ("f32", "bf16")
-
-
-def _at_least_zero(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be zero or more, found {value}")
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, found {value}")
+SCAN = "scan"  # what a stage sees that sees no region
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -33,35 +27,18 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Locate:
-    """bundle, engine: the localiser.
+class Stage:
+    """A model that sees the scan or a region of it, and makes a label map.
 
-    min_component_ml: without a connected part so large nothing was found. min_component_share: smaller parts are
-    dropped if they are below this share of the largest one, too. margin_mm: around what is left.
+    bundle: a folder under `weights/`, or a whole path. precision: of what is not INT8; "bf16" only where the CPU has
+    it. sees: a region's name, or "scan". clean: rules, applied in their order.
     """
 
     bundle: str
     engine: str
     precision: str
-    min_component_ml: float
-    min_component_share: float
-    margin_mm: float
-
-    def __post_init__(self) -> None:
-        _one_of("engine", self.engine, tuple(engine for engine in ENGINES if engine != TORCHSCRIPT))
-        _one_of("precision", self.precision, PRECISIONS)
-        _at_least_zero("min_component_ml", self.min_component_ml)
-        _share("min_component_share", self.min_component_share)
-        _at_least_zero("margin_mm", self.margin_mm)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """bundle, engine: the fine model. precision: of what is not INT8; "bf16" only where the CPU has it."""
-
-    bundle: str
-    engine: str
-    precision: str
+    sees: str = SCAN
+    clean: tuple[Cleaning, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("engine", self.engine, ENGINES)
@@ -69,28 +46,66 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Clean:
-    """What is dropped of the fine model's answer.
+class Region:
+    """A box that a stage's labels tell to look at. of: the stage. rule: see `app.system.rules`."""
 
-    min_share: parts of an organ smaller than this share of its largest one; 1 keeps the largest only.
-    min_unlocated_ml: where phase one saw nothing, connected regions of all organs together smaller than this.
-    """
+    of: str
+    rule: Locating
 
-    min_share: float
-    min_unlocated_ml: float
+    @classmethod
+    def from_table(cls, table: object, file: Path, field: str) -> "Region":
+        """As `app.schema` reads it: the rule's settings stand beside `of`."""
+        if not isinstance(table, Mapping) or not isinstance(table.get("of"), str):
+            raise SetupError(f"{file}: field {field}.of must name a stage")
+        settings = {name: value for name, value in table.items() if name != "of"}
+        return cls(table["of"], locating(settings, file, field))
 
-    def __post_init__(self) -> None:
-        _share("min_share", self.min_share)
-        _at_least_zero("min_unlocated_ml", self.min_unlocated_ml)
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """of: the stage whose labels, on the scan's own grid, are the mask."""
+
+    of: str
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The choices of every step."""
+    """stage: by name, in the order in which they run. region: by name. ValueError for what cannot be run."""
 
-    locate: Locate
-    segment: Segment
-    clean: Clean
+    title: str
+    stage: dict[str, Stage]
+    result: Result
+    region: dict[str, Region] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (*self.stage, *self.region):
+            if not re.fullmatch(r"[\w-]+", name) or name == SCAN:
+                raise ValueError(f"{name!r} cannot be the name of a stage or region (letters, digits, _ -)")
+        if twice := self.stage.keys() & self.region.keys():
+            raise ValueError(f"{min(twice)} names a stage and a region")
+        for name, region in self.region.items():
+            if region.of not in self.stage:
+                raise ValueError(f"field region.{name}.of names no stage: {region.of!r}")
+        self._check_order()
+        if self.result.of not in self.stage:
+            raise ValueError(f"field result.of names no stage: {self.result.of!r}")
+        seen = {stage.sees for stage in self.stage.values()}
+        used = {self.result.of, *(region.of for region in self.region.values())}
+        if idle := (self.stage.keys() - used) | (self.region.keys() - seen):
+            raise ValueError(f"{min(idle)} is used by nothing")
+
+    def _check_order(self) -> None:
+        """A region of a stage that comes later, or of the stage itself, cannot be seen."""
+        done: set[str] = set()
+        for name, stage in self.stage.items():
+            if stage.sees != SCAN and stage.sees not in self.region:
+                raise ValueError(f"field stage.{name}.sees names no region: {stage.sees!r}")
+            if stage.sees != SCAN and self.region[stage.sees].of not in done:
+                raise ValueError(
+                    f"field stage.{name}.sees: region {stage.sees} is of stage {self.region[stage.sees].of}, which has "
+                    "not run by then"
+                )
+            done.add(name)
 
 
 def load_system(name: str) -> System:

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--window", type=int, nargs=3, required=True)
     arguments = parser.parse_args()
-    bundle = load_bundle(arguments.bundle, "fine")
+    bundle = load_bundle(arguments.bundle)
     refuse_foreign(arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)
     trained = torch.jit.load(str(bundle.engine_files(TORCHSCRIPT)[0]), map_location="cpu").float().eval()

@@ -47,7 +47,7 @@ def load(scan: Path, bundle: Path, clock: Clock) -> tuple[Scan, Bundle, Volume]:
     use_threads(threads)
     with clock.timed("read"):
         image = read(scan)
-    fine = load_bundle(bundle, "fine")
+    fine = load_bundle(bundle)
     if fine.spacing_mm is None:
         raise ValueError(f"bundle {fine.name} has no spacing")
     grid = grid_at_spacing(image.grid, fine.spacing_mm)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from app.files.read import read
 from app.grid import whole
-from app.models.bundle import Bundle
+from app.models.bundle import Bundle, load_bundle
 from app.models.engine import Engine, load_engine
-from app.steps.classify import classify
-from app.steps.clean import demote, drop_small
+from app.run.stage import Model, run_stage
+from app.steps.resample import use_threads
 from app.steps.restore import restore
-from app.steps.segment import segment
 from app.system.definition import load_system
 from app.types import Scores, Volume
-from evaluation.contenders.program import Clock, finish, load, parser
+from evaluation.contenders.program import Clock, finish, parser
 
 ONNX_RUNTIME = "onnxruntime"
 
@@ -26,17 +26,17 @@ def main() -> None:
     clock = Clock()
     arguments = _parser().parse_args()
     threads = os.cpu_count() or 1
-    image, bundle, volume = load(arguments.scan, arguments.bundle, clock)
+    use_threads(threads)
+    with clock.timed("read"):
+        image = read(arguments.scan)
     with clock.timed("load"):
-        engine = _engine(arguments.engine, arguments.onnx)(bundle, threads)
-    with clock.timed("segment"):
-        scores = segment(volume, bundle, engine)
-    with clock.timed("clean"):
-        labels = classify(scores)
-        cleaned = drop_small(labels, min_share=load_system("viscera").clean.min_share)
-        demote(scores, labels, cleaned)
+        bundle = load_bundle(arguments.bundle)
+        model = Model(bundle, _engine(arguments.engine, arguments.onnx)(bundle, threads))
+    system = load_system("viscera")
+    stage = system.stage[system.result.of]
+    answer = run_stage(image.voxels, image.grid, whole(image.grid), stage, model, timed=clock.timed)
     with clock.timed("restore"):
-        mask = restore(scores, cleaned, whole(image.grid), image.grid, threads=threads)
+        mask = restore(answer.scores, answer.labels, answer.box, image.grid, threads=threads)
     finish(mask, image, arguments.outputs, clock)
 
 

@@ -95,12 +95,12 @@ def test_steps_that_are_not_said(tmp_path):
 
 
 def test_the_patch_of_training():
-    assert training_window(load_bundle(WEIGHTS / "fine", "fine")) == [80, 112, 144]
+    assert training_window(load_bundle(WEIGHTS / "fine")) == [80, 112, 144]
 
 
 @pytest.mark.parametrize("training", [{}, {"recipe": "fine.toml"}, {"patch": [80, 112]}, {"patch": [80, 112, "144"]}])
 def test_a_bundle_that_names_no_patch_needs_a_window(training):
-    bundle = replace(load_bundle(WEIGHTS / "fine", "fine"), training=training)
+    bundle = replace(load_bundle(WEIGHTS / "fine"), training=training)
     with pytest.raises(SetupError, match="say --window"):
         training_window(bundle)
 

@@ -117,7 +117,7 @@ def test_what_is_not_there_is_a_line_and_status_2(monkeypatch, tmp_path, capsys)
 
 def test_phase_one_is_measured_with_calls_that_app_has():
     """The program runs inside the image, where no test sees it: its names are looked up here."""
-    program = figures.LOCALISER.split("scan, choice")[0]
+    program = figures.LOCALISER.split("scan, system")[0]
     exec(compile(program, "phase one", "exec"), names := {})
     assert {"load_bundle", "load_engine", "locate", "read", "use_threads", "load_system", "WEIGHTS"} <= set(names)
     assert (names["WEIGHTS"] / names["load_system"]("viscera").locate.bundle / "bundle.json").is_file()

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid, whole
-from app.system.definition import Locate
+from app.run.stage import Model
+from app.system.definition import Stage
+from app.system.rules import OrganBox
 from evaluation import localiser
 from evaluation.localiser import Case, Localiser, box_ratio, padded, recall, slabs, stitched, tightest_box
 from tests.models import LOCALISER, nothing, tissue_is_liver
 from tests.shared import SHARED, needs_cases
 
-CHOICE = Locate("localiser", "openvino-int8", "f32", min_component_ml=0.0, min_component_share=0.0, margin_mm=0.0)
+STAGE = Stage("localiser", "openvino-int8", "f32")
+RULE = OrganBox(min_component_ml=0.0, min_component_share=0.0, margin_mm=0.0)
 
 
 def case(name="a", shape=(32, 16, 16), organ=(slice(8, 24), slice(4, 12), slice(4, 12)), spacing=(10.0, 5.0, 5.0)):
@@ -23,7 +26,7 @@ def case(name="a", shape=(32, 16, 16), organ=(slice(8, 24), slice(4, 12), slice(
 
 
 def known(engine=None):
-    return Localiser(LOCALISER, engine or tissue_is_liver(LOCALISER), CHOICE)
+    return Localiser(Model(LOCALISER, engine or tissue_is_liver(LOCALISER)), STAGE, RULE)
 
 
 def test_recall_counts_organ_voxels_in_the_box():

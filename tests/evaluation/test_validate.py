@@ -67,7 +67,7 @@ def test_the_system_that_is_named_is_the_one_that_runs(monkeypatch, data, tmp_pa
     asked = []
 
     def load_models(system, **_):
-        asked.append(system.segment.engine)
+        asked.append(system.stage["segment"].engine)
         return known_models()
 
     monkeypatch.setattr(command_line, "load_models", load_models)

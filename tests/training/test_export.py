@@ -42,7 +42,7 @@ def stopped_run(tmp_path, stage, step, text=TINY):
 
 def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path, monkeypatch, capsys):
     write_data(tmp_path / "data")
-    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2)), "fine")
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2)))
     stages = [{"run": "run", "name": "coarse", "steps": 20}, {"run": "run", "name": "fine", "steps": 2}]
     assert bundle.training["stages"] == stages
     assert bundle.training["scans"] == ["a1", "a2", "b"]
@@ -122,7 +122,7 @@ def test_a_run_that_was_carried_home_without_its_optimiser(tmp_path, monkeypatch
     write_data(tmp_path / "data")
     carry.away(stopped_run(tmp_path, 1, 2), tmp_path / "away", optimiser=False)
     carry.home(tmp_path / "away", tmp_path / "home")
-    bundle = load_bundle(exported(tmp_path, monkeypatch, tmp_path / "home"), "fine")
+    bundle = load_bundle(exported(tmp_path, monkeypatch, tmp_path / "home"))
     assert [stage["name"] for stage in bundle.training["stages"]] == ["coarse", "fine"]
     assert bundle.training["scans"] == ["a1", "a2", "b"]
 
@@ -131,7 +131,7 @@ def test_a_localiser(tmp_path, monkeypatch):
     write_data(tmp_path / "data")
     text = TINY.replace('role = "fine"', 'role = "localiser"').replace('kind = "patch"', 'kind = "scan"')
     text = text[: text.index("[export.window]")] + text[text.index("[[stages]]") :]
-    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 6, text), text), "localiser")
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 6, text), text))
     assert bundle.shape == (16, 16, 24)
     assert set(bundle.files) == {"openvino-float32", "openvino-int8"}
 

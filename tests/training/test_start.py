@@ -127,7 +127,7 @@ def test_damaged_torchscript_with_a_sum_that_fits(trained, tmp_path):
 
 
 def test_what_is_neither_a_bundle_nor_a_runs_weights_is_named(trained, tmp_path):
-    with pytest.raises(SetupError, match="field role is 'fine', the system uses it as 'localiser'"):
+    with pytest.raises(ValueError, match="field role is 'fine', the recipe is of a 'localiser'"):
         read_start(trained / "weights" / "tiny", "localiser")
     with pytest.raises(SetupError, match=r"bundle\.json: cannot be read"):
         read_start(tmp_path, "fine")

@@ -37,15 +37,23 @@ def saved(folder, table):
 
 
 def test_a_fine_model(tmp_path):
-    bundle = load_bundle(saved(tmp_path, FINE), "fine")
+    bundle = load_bundle(saved(tmp_path, FINE))
     assert bundle.spacing_mm == (2.5, 2.0, 1.5)
     assert bundle.intensity.low == -160.0
     assert bundle.window.largest == (64, 64, 64)
     assert bundle.engine_files("openvino-int8") == [tmp_path / "model.xml", tmp_path / "model.bin"]
 
 
+def test_labels_are_the_bundles_own(tmp_path):
+    names = ["background", *map(str, range(254))]
+    assert load_bundle(saved(tmp_path, FINE | {"labels": names, "role": "parcels"})).labels == tuple(names)
+
+
 def test_a_localiser(tmp_path):
-    assert load_bundle(saved(tmp_path, LOCALISER), "localiser").shape == (128, 128, 128)
+    assert load_bundle(saved(tmp_path, LOCALISER)).shape == (128, 128, 128)
+
+
+EITHER = "a model has either a shape, or spacing_mm and window"
 
 
 def without(field):
@@ -66,18 +74,18 @@ def without_from(table, field):
         pytest.param(FINE | {"colour": 1}, "unknown field colour", id="unknown"),
         pytest.param(FINE | {"folder": "/"}, "unknown field folder", id="not for the file to say"),
         pytest.param(FINE | {"axes": "xyz"}, "axes must be 'zyx'", id="other axes"),
-        pytest.param(FINE | {"role": "coarse"}, "role must be one of", id="no such role"),
-        pytest.param(FINE | {"role": "localiser"}, "a localiser has a shape", id="wrong fields for the role"),
-        pytest.param(LOCALISER, "the system uses it as 'fine'", id="the other role"),
-        pytest.param(without("window"), "has spacing_mm and window", id="no window"),
-        pytest.param(without("spacing_mm"), "has spacing_mm and window", id="no spacing"),
-        pytest.param(FINE | {"shape": [128, 128, 128]}, "has spacing_mm and window, and no shape", id="a shape, too"),
-        pytest.param(without_from(LOCALISER, "shape"), "a localiser has a shape", id="no shape"),
-        pytest.param(LOCALISER | {"spacing_mm": [1, 1, 1]}, "neither spacing_mm nor", id="a localiser's spacing"),
-        pytest.param(LOCALISER | {"window": FINE["window"]}, "neither spacing_mm nor", id="a localiser's window"),
+        pytest.param(without("window"), EITHER, id="no window"),
+        pytest.param(without("spacing_mm"), EITHER, id="no spacing"),
+        pytest.param(FINE | {"shape": [128, 128, 128]}, EITHER, id="a shape, too"),
+        pytest.param(without_from(LOCALISER, "shape"), EITHER, id="no shape"),
+        pytest.param(LOCALISER | {"spacing_mm": [1, 1, 1]}, EITHER, id="a spacing beside a shape"),
+        pytest.param(LOCALISER | {"window": FINE["window"]}, EITHER, id="a window beside a shape"),
         pytest.param(LOCALISER | {"shape": [128, 0, 128]}, "shape must be above zero", id="nothing along an axis"),
         pytest.param(FINE | {"spacing_mm": [1, 0, 1]}, "spacing_mm must be above zero", id="no spacing along an axis"),
-        pytest.param(FINE | {"labels": ["background"]}, "labels must be", id="other labels"),
+        pytest.param(FINE | {"labels": ["background"]}, "labels must be background and 1 to 254", id="no organ"),
+        pytest.param(FINE | {"labels": ["liver", "background"]}, "labels must be background and", id="background last"),
+        pytest.param(FINE | {"labels": ["background", "a", "a"]}, "labels must be different", id="one name twice"),
+        pytest.param(FINE | {"labels": ["background", *map(str, range(255))]}, "labels must be", id="255 organs"),
         pytest.param(FINE | {"name": 3}, "field name must be text", id="a number for text"),
         pytest.param(FINE | {"spacing_mm": [1, 1]}, "spacing_mm needs 3 values", id="two of three"),
         pytest.param(FINE | {"spacing_mm": [1, "1", 1]}, r"spacing_mm\[1\] must be a number", id="text for a number"),
@@ -102,7 +110,7 @@ def without_from(table, field):
 )
 def test_a_wrong_field_is_named_with_its_file(tmp_path, table, message):
     with pytest.raises(SetupError, match=message) as caught:
-        load_bundle(saved(tmp_path, table), "fine")
+        load_bundle(saved(tmp_path, table))
     assert str(caught.value).startswith(str(tmp_path / "bundle.json"))
 
 
@@ -142,7 +150,7 @@ def test_an_endless_spacing_is_refused():
     ],
 )
 def test_engine_files_are_checked(tmp_path, change, engine, message):
-    bundle = load_bundle(saved(tmp_path, FINE), "fine")
+    bundle = load_bundle(saved(tmp_path, FINE))
     change(tmp_path)
     with pytest.raises(SetupError, match=message):
         bundle.engine_files(engine)
@@ -151,9 +159,9 @@ def test_engine_files_are_checked(tmp_path, change, engine, message):
 def test_files_outside_the_bundle_are_refused(tmp_path):
     table = FINE | {"files": {"openvino-int8": {"../model.xml": "0", "model.bin": "0"}}}
     with pytest.raises(SetupError, match="outside the bundle"):
-        load_bundle(saved(tmp_path, table), "fine").engine_files("openvino-int8")
+        load_bundle(saved(tmp_path, table)).engine_files("openvino-int8")
 
 
 def test_no_bundle_at_all(tmp_path):
     with pytest.raises(SetupError, match=r"bundle\.json: cannot be read"):
-        load_bundle(tmp_path / "nothing", "fine")
+        load_bundle(tmp_path / "nothing")

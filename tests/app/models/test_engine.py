@@ -16,7 +16,7 @@ from tests.models import FINE, LOCALISER
 
 @pytest.fixture(scope="module")
 def fine():
-    return load_bundle(WEIGHTS / "fine", "fine")
+    return load_bundle(WEIGHTS / "fine")
 
 
 @pytest.fixture(scope="module")

@@ -408,7 +408,7 @@ def test_threads_are_bound_to_cores_where_they_have_them(tmp_path, inputs, monke
     asked = []
 
     def load_models(system, **choices):
-        asked.append((system.segment.engine, choices))
+        asked.append((system.stage["segment"].engine, choices))
         return known_models()
 
     monkeypatch.setattr(command_line, "load_models", load_models)

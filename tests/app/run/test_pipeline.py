@@ -8,9 +8,14 @@ import SimpleITK as sitk
 
 from app.errors import CaseError
 from app.grid import Box
+from app.models.labels import ORGANS
+from app.run import outcome as outcomes
 from app.run import pipeline
-from app.run.pipeline import Models, Outcome, load_models, organ_volumes, run_case
-from app.system.definition import Segment, load_system
+from app.run.outcome import Outcome
+from app.run.pipeline import load_models, organ_volumes, run_case
+from app.run.stage import Model
+from app.system.definition import Region, Result, Stage, load_system
+from app.system.rules import LargeParts
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
 
@@ -34,6 +39,11 @@ def everything_is_liver(volume):
     return scores
 
 
+def large_parts(share):
+    stage = replace(SYSTEM.stage["segment"], clean=(LargeParts(share), *SYSTEM.stage["segment"].clean[1:]))
+    return replace(SYSTEM, stage={**SYSTEM.stage, "segment": stage})
+
+
 def test_the_mask_is_where_the_tissue_is(tmp_path):
     voxels = body_phantom((60, 80, 40))
     mask, outcome = run(tmp_path, voxels)
@@ -45,7 +55,10 @@ def test_the_mask_is_where_the_tissue_is(tmp_path):
     assert outcome.volume_ml["liver"] == pytest.approx((mask == 1).sum() * 0.024)
     assert outcome.volume_ml["spleen"] == 0
     assert list(outcome.seconds) == [
-        "read", "load", "locate", "crop", "resample", "normalise", "segment", "clean", "restore", "write",
+        "read", "load",
+        "locate.crop", "locate.resample", "locate.normalise", "locate.network", "locate.clean", "abdomen",
+        "segment.crop", "segment.resample", "segment.normalise", "segment.network", "segment.clean",
+        "restore", "write",
     ]  # fmt: skip
 
 
@@ -101,13 +114,13 @@ def test_what_was_found_before_a_failure_is_kept(tmp_path):
         run_case(source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(fine=broken), outcome, threads=1)
     assert outcome.scan is not None
     assert outcome.box is not None
-    assert "segment" in outcome.seconds
+    assert "segment.network" in outcome.seconds
     assert not (tmp_path / "m.nii.gz").exists()
 
 
 def test_organ_volumes():
     mask = np.array([[[0, 1, 1]], [[13, 13, 13]]], np.uint8)
-    volumes = organ_volumes(mask, 0.5)
+    volumes = organ_volumes(mask, 0.5, ORGANS)
     assert volumes["liver"] == 1.0
     assert volumes["left_kidney"] == 1.5
     assert sum(volumes.values()) == 2.5
@@ -143,7 +156,8 @@ BLOCK_AFFINE = lps_affine((3.0, 4.0, 5.0))
 
 
 def located(**choices):
-    return replace(SYSTEM, locate=replace(SYSTEM.locate, **choices))
+    region = SYSTEM.region["abdomen"]
+    return replace(SYSTEM, region={"abdomen": replace(region, rule=replace(region.rule, **choices))})
 
 
 @pytest.mark.parametrize(
@@ -187,7 +201,7 @@ def test_a_dropped_part_stays_gone_where_scores_are_interpolated(tmp_path):
     voxels[30:42, 8:20, 6:18] = 900
     fleck = (slice(17, 20), slice(16, 20), slice(12, 15))
     voxels[fleck] = 900
-    kept, _ = run(tmp_path, voxels, system=replace(SYSTEM, clean=replace(SYSTEM.clean, min_share=0.0)))
+    kept, _ = run(tmp_path, voxels, system=large_parts(0.0))
     assert (kept[fleck] == 3).any()
     mask, _ = run(tmp_path, voxels)
     assert (mask[:24] != 3).all()
@@ -201,7 +215,7 @@ def test_what_is_dropped_is_the_systems_choice(tmp_path):
     voxels[10:22, 8:20, 8:16] = voxels[30:36, 8:20, 8:16] = 40
     found = {}
     for share in (0.4, 0.6):
-        system = replace(SYSTEM, clean=replace(SYSTEM.clean, min_share=share))
+        system = large_parts(share)
         mask, _ = run(tmp_path, voxels, affine=BLOCK_AFFINE, system=system)
         found[share] = [bool(mask[10:22].any()), bool(mask[30:36].any())]
     assert found == {0.4: [True, True], 0.6: [True, False]}
@@ -255,11 +269,11 @@ def test_each_phase_is_loaded_with_its_own_choices(tmp_path, monkeypatch):
         return bundle.name
 
     monkeypatch.setattr(pipeline, "load_engine", load_engine)
-    system = replace(
-        SYSTEM,
-        locate=replace(SYSTEM.locate, bundle="my-localiser", engine="openvino-int8", precision="f32"),
-        segment=Segment("my-fine", "openvino-float32", "bf16"),
-    )
+    stages = {
+        "locate": Stage("my-localiser", "openvino-int8", "f32"),
+        "segment": Stage("my-fine", "openvino-float32", "bf16", sees="abdomen"),
+    }
+    system = replace(SYSTEM, stage=stages)
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:
         models = load_models(system, threads=3, pinned=True, weights=tmp_path)
@@ -267,8 +281,9 @@ def test_each_phase_is_loaded_with_its_own_choices(tmp_path, monkeypatch):
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
     assert asked == [("localiser", "openvino-int8", "f32", 3, True), ("fine", "openvino-float32", "bf16", 3, True)]
-    assert (models.localiser.intensity, models.localiser_engine) == (LOCALISER.intensity, "localiser")
-    assert (models.fine.intensity, models.fine_engine) == (FINE.intensity, "fine")
+    assert list(models) == ["locate", "segment"]
+    assert (models["locate"].bundle.intensity, models["locate"].engine) == (LOCALISER.intensity, "localiser")
+    assert (models["segment"].bundle.intensity, models["segment"].engine) == (FINE.intensity, "fine")
     load_models(system, threads=before, pinned=False, weights=tmp_path)
     assert [pinned for *_, pinned in asked[2:]] == [False, False]
 
@@ -288,7 +303,7 @@ def test_restoring_takes_the_threads_that_it_is_given(tmp_path, monkeypatch):
 
 def test_seconds_of_a_step_are_added_up_also_when_it_fails(monkeypatch):
     clock = iter((10.0, 12.5, 20.0, 21.0))
-    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(outcomes.time, "perf_counter", lambda: next(clock))
     outcome = Outcome()
     with outcome.timed("step"):
         pass
@@ -297,7 +312,50 @@ def test_seconds_of_a_step_are_added_up_also_when_it_fails(monkeypatch):
     assert outcome.seconds == {"step": 3.5}
 
 
-def test_a_bundle_of_phase_one_cannot_be_phase_two(tmp_path):
-    engine = tissue_is_liver(LOCALISER)
-    with pytest.raises(ValueError, match="bundle localiser has no spacing"):
-        run(tmp_path, body_phantom(), Models(LOCALISER, engine, LOCALISER, engine))
+BOXES = {"box": replace(SYSTEM.region["abdomen"].rule, min_component_ml=0.0, margin_mm=0.0)}
+
+
+def test_a_region_may_be_of_a_stage_that_sees_a_region(tmp_path):
+    """The second look is at the first one's box, 6 voxels along x from the scan's edge; its box is the scan's again."""
+    rule = BOXES["box"]
+    fine = SYSTEM.stage["segment"]
+    system = replace(
+        SYSTEM,
+        stage={"look": SYSTEM.stage["locate"], "closer": replace(fine, sees="a"), "segment": replace(fine, sees="b")},
+        region={"a": Region("look", rule), "b": Region("closer", rule)},
+    )
+    voxels = np.full((48, 32, 32), -1000, np.int16)
+    voxels[12:36, 8:24, 8:16] = 40
+    seen = []
+
+    def second(volume):
+        seen.append(volume.shape)
+        return tissue_is_liver(FINE)(volume)
+
+    known = known_models()
+    models = {"look": known["locate"], "closer": known["segment"], "segment": Model(FINE, second)}
+    mask, outcome = run(tmp_path, voxels, models, BLOCK_AFFINE, system)
+    plain, _ = run(tmp_path, voxels, affine=BLOCK_AFFINE)
+    assert ((mask == 1) == (plain == 1)).mean() > 0.999
+    assert outcome.box == Box((8, 8, 12), (16, 24, 36))
+    assert len(seen) == 1
+
+
+def test_a_result_may_be_of_a_stage_that_sees_the_scan(tmp_path):
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    voxels = body_phantom((60, 80, 40))
+    mask, outcome = run(tmp_path, voxels, {"only": known_models()["segment"]}, system=system)
+    assert outcome.box is None
+    assert outcome.warnings == []
+    assert ((mask == 1) == (voxels > 0)).mean() > 0.98
+    assert "abdomen" not in outcome.seconds
+
+
+def test_volumes_are_called_as_the_results_bundle_calls_its_labels(tmp_path):
+    names = ("background", "lesion", *(f"other_{number}" for number in range(2, 14)))
+    models = known_models()
+    models["segment"] = Model(replace(FINE, labels=names), models["segment"].engine)
+    _, outcome = run(tmp_path, body_phantom((60, 80, 40)), models)
+    assert list(outcome.volume_ml) == list(names[1:])
+    assert outcome.volume_ml["lesion"] > 0

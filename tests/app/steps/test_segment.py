@@ -76,6 +76,7 @@ def test_the_scores_of_one_window_do_not_share_the_engines_buffer():
     assert not scores.any()
 
 
-def test_a_bundle_of_phase_one_cannot_segment():
-    with pytest.raises(ValueError, match="bundle localiser has no window; it is a localiser"):
-        segment(np.zeros((16, 16, 16), np.float32), LOCALISER, EveryClassTimes())
+def test_without_a_window_all_is_seen_at_once_and_the_scores_are_the_engines_own():
+    """Of any size, also coarser than the volume."""
+    buffer = np.zeros((14, 2, 2, 3), np.float32)
+    assert segment(np.zeros((4, 4, 6), np.float32), LOCALISER, lambda _: buffer) is buffer

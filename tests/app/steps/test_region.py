@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid
-from app.steps.locate import locate, organ_box, organ_scores
-from tests.models import FINE, LOCALISER, tissue_is_liver
+from app.steps.region import organ_box
 
 # 8 x 8 x 8 coarse voxels over 16 x 80 x 160 voxels of 10 x 2 x 1 mm: every side 160 mm, a coarse voxel 20 mm, 8 ml
 GRID = Grid((16, 80, 160), (10.0, 2.0, 1.0))
@@ -115,22 +114,6 @@ def test_a_small_part_that_ends_where_the_box_does_is_whole(first, part):
     low, high = first * 20 - 40, first * 20 + 80
     expected = Box((low // 10, low // 2, low), (high // 10, high // 2, high))
     assert box(labels, min_component_ml=20.0, margin_mm=40.0) == expected
-
-
-def test_from_voxels_to_a_box():
-    """A block of tissue of z 8..16, y 4..12, x 12..24 voxels in a scan that the coarse grid divides."""
-    voxels = np.full((32, 16, 48), -1000, np.int16)
-    voxels[8:16, 4:12, 12:24] = 40
-    grid = Grid((32, 16, 48), (5.0, 4.0, 3.0))  # 46 ml
-    amounts = {"min_component_share": 0.5, "margin_mm": 6.0}
-    engine = tissue_is_liver(LOCALISER)
-    assert locate(voxels, grid, LOCALISER, engine, min_component_ml=46.0, **amounts) == Box((6, 2, 10), (18, 14, 26))
-    assert locate(voxels, grid, LOCALISER, engine, min_component_ml=46.1, **amounts) is None
-
-
-def test_a_bundle_of_phase_two_cannot_locate():
-    with pytest.raises(ValueError, match="bundle fine has no shape; it is a fine"):
-        organ_scores(np.zeros((2, 2, 2), np.int16), Grid((2, 2, 2), (1.0, 1.0, 1.0)), FINE, tissue_is_liver(FINE))
 
 
 def test_a_face_a_hair_inside_a_coarse_voxel_cuts_its_part():

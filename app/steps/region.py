@@ -1,7 +1,4 @@
-"""Locate: phase one. Where the organs are, from the whole scan at 128x128x128 (paper 001). Arrays (z, y, x), mm.
-
-The scan is resized first and normalised after: less work, and what the localiser was trained on.
-"""
+"""Region: the box of a scan that a stage's labels tell to look at. Arrays (z, y, x), mm."""
 
 import math
 
@@ -10,43 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.grid import Box, Grid, grid_of_shape
-from app.models.bundle import Bundle
-from app.models.engine import Engine
-from app.steps.classify import classify
-from app.steps.normalise import normalise
-from app.steps.resample import resample
-from app.types import Labels, Scores, Shape, Voxels
+from app.types import Labels, Shape
 
 ROUNDING_MM = 1e-6  # what products of voxels and spacings may be off
-
-
-def locate(
-    voxels: Voxels,
-    grid: Grid,
-    bundle: Bundle,
-    engine: Engine,
-    *,
-    min_component_ml: float,
-    min_component_share: float,
-    margin_mm: float,
-) -> Box | None:
-    """The box of voxels of `grid` that holds the organs and a margin; None if the localiser sees none."""
-    labels = classify(organ_scores(voxels, grid, bundle, engine))
-    return organ_box(
-        labels,
-        grid,
-        min_component_ml=min_component_ml,
-        min_component_share=min_component_share,
-        margin_mm=margin_mm,
-    )
-
-
-def organ_scores(voxels: Voxels, grid: Grid, bundle: Bundle, engine: Engine) -> Scores:
-    """The localiser's scores (class, z, y, x) on a coarse grid of the same extent as `grid`; the engine's buffer."""
-    if bundle.shape is None:
-        raise ValueError(f"bundle {bundle.name} has no shape; it is a {bundle.role}")
-    small = resample(voxels, grid, grid_of_shape(grid, bundle.shape))
-    return engine(normalise(small, bundle.intensity))
 
 
 def organ_box(

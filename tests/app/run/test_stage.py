@@ -1,0 +1,74 @@
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.grid import Box, Grid
+from app.run.stage import Model, run_stage
+from app.system.definition import Stage
+from app.system.rules import LargeParts, LargeRegionsIfUnlocated
+from tests.models import FINE, LOCALISER, tissue_is_liver
+
+GRID = Grid((32, 16, 48), (5.0, 4.0, 3.0))
+STAGE = Stage("any", "openvino-int8", "f32")
+
+
+def run(voxels, box=None, stage=STAGE, bundle=LOCALISER, engine=None, **choices):
+    model = Model(bundle, engine or tissue_is_liver(bundle))
+    return run_stage(voxels, GRID, box, stage, model, timed=lambda _: nullcontext(), **choices)
+
+
+def block():
+    """Tissue in air, z 8..16, y 4..12, x 12..24."""
+    voxels = np.full(GRID.shape, -1000, np.int16)
+    voxels[8:16, 4:12, 12:24] = 40
+    return voxels
+
+
+def test_a_model_of_a_shape_sees_all_at_once_on_its_own_grid():
+    answer = run(block())
+    assert answer.labels.shape == LOCALISER.shape == GRID.shape
+    assert answer.scores.shape == (14, *GRID.shape)
+    assert ((answer.labels == 1) == (block() > 0)).all()
+    assert answer.box == Box((0, 0, 0), GRID.shape)
+
+
+def test_a_model_of_a_spacing_sees_the_box_on_a_grid_of_its_extent():
+    """Of 10 x 12 x 20 voxels, 50 x 48 x 60 mm, at 4 x 3 x 2 mm: 12 (of 12.5), 16 and 30."""
+    box = Box((6, 2, 8), (16, 14, 28))
+    answer = run(block(), box, bundle=FINE)
+    assert answer.labels.shape == (12, 16, 30)
+    assert answer.box == box
+    assert not answer.labels[:2].any()
+    assert answer.labels[3:, 4:12, 8:22].all()
+
+
+def test_the_grid_is_told_before_anything_is_made_on_it():
+    told = []
+
+    def refuse(grid, bundle):
+        told.append((grid.shape, bundle.name))
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run(block(), bundle=FINE, engine=lambda _: pytest.fail("the network was run"), check=refuse)
+    assert told == [((40, 21, 72), "fine")]
+
+
+def test_rules_are_applied_in_their_order_and_the_scores_follow():
+    """Left a liver part of 24 voxels in a region with spleen, right one of 12: the order decides what is left."""
+    voxels = np.full(GRID.shape, -1000, np.int16)
+    voxels[4:8, 4:6, 4:7] = 40
+    voxels[20:22, 4:6, 4:7] = 40
+    keep_half = replace(STAGE, clean=(LargeParts(0.6), LargeRegionsIfUnlocated(1.0)))
+    plain, cleaned = run(voxels), run(voxels, stage=keep_half)
+    assert plain.labels[20:22].any()
+    assert not cleaned.labels[20:22].any()
+    assert (cleaned.labels[:16] == plain.labels[:16]).all()
+    assert (cleaned.scores.argmax(0) == cleaned.labels).all()
+    emptied = replace(STAGE, clean=(LargeRegionsIfUnlocated(1.5), LargeParts(0.6)))
+    assert not run(voxels, stage=emptied).labels.any()  # both regions are smaller: 1.44 and 0.72 ml
+    located = run(voxels, Box((0, 0, 0), GRID.shape), stage=emptied)
+    assert located.labels[4:8].any()
+    assert not located.labels[20:22].any()
