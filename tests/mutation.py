@@ -2,8 +2,9 @@
 
 Each mutant (`tests.mutants`) is put into a copy of the project, and a process of its own runs the fast tests there: the
 file that mirrors the module and the module's doctests first, then the others that import it, up to the first failure. A
-mutant is killed if a test fails or the time limit passes. All 1600 take half an hour on one core; `--share` takes a
-sample that is the same for the same seed. Results go into a CSV file as they come; a run that was stopped goes on.
+mutant is killed if a test fails or the time limit passes. All 1600 take about half an hour on an idle core; `--share`
+takes a sample that is the same for the same seed. Results go into a CSV file as they come; a run that was stopped goes
+on. Remove the file to begin anew.
 
 Survivors that no test should hold are explained in docs/MUTATIONS.md. Exit status 1 if there are others.
 """
@@ -38,26 +39,27 @@ COLUMNS = ("name", "line", "result", "seconds")
 KILLED, SURVIVED = "killed", "survived"
 
 
-def files_to_run(module: str, project: Path = PROJECT) -> list[list[str]]:
+def files_to_run(module: str) -> list[list[str]]:
     """What is run for a mutant of `module`, one list after the other: paths from the project's folder.
 
     A test file is run if the module that it mirrors imports the mutant's, directly or through others.
     """
-    names = sorted(path.stem.removeprefix("test_") for path in (project / "tests" / "app").glob("test_*.py"))
+    names = sorted(path.stem.removeprefix("test_") for path in (PROJECT / "tests" / "app").glob("test_*.py"))
     first = [f"app/{module}.py", *(f"tests/app/test_{name}.py" for name in names if name == module)]
-    users = [name for name in names if name != module and module in imported(name, project / "app")]
+    users = [name for name in names if name != module and module in imported(name)]
     users.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     return [first, [f"tests/app/test_{name}.py" for name in users]]
 
 
 @cache
-def imported(module: str, app: Path) -> frozenset[str]:
+def imported(module: str) -> frozenset[str]:
     """The modules of app that a module imports, and what those import; itself included."""
+    app = PROJECT / "app"
     text = (app / f"{module}.py").read_text()
     names = re.findall(r"^ *from app\.(\w+) import", text, re.M)
     names += [name for line in re.findall(r"^ *from app import (.+)$", text, re.M) for name in line.split(", ")]
     modules = [name for name in names if (app / f"{name}.py").exists()]
-    return frozenset({module}).union(*(imported(name, app) for name in modules))
+    return frozenset({module}).union(*(imported(name) for name in modules))
 
 
 def run_tests(copy: Path, stages: list[list[str]]) -> bool:
@@ -172,7 +174,7 @@ def main() -> None:
     run([each for each in wanted if each[1].name in retried or each[1].name not in known], arguments.results)
     known = read_results(arguments.results)
     survivors = [mutant.name for _, mutant in wanted if known[mutant.name]["result"] == SURVIVED]
-    explained = EXPLAINED.read_text() if EXPLAINED.exists() else ""
+    explained = {line.strip() for line in EXPLAINED.read_text().splitlines()}
     unexplained = [name for name in survivors if name not in explained]
     killed = len(wanted) - len(survivors)
     print(f"{killed} of {len(wanted)} mutants killed, {killed / max(1, len(wanted)):.1%}; {len(survivors)} survive")

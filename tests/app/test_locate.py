@@ -131,3 +131,11 @@ def test_from_voxels_to_a_box():
 def test_a_bundle_of_phase_two_cannot_locate():
     with pytest.raises(ValueError, match="bundle fine has no shape; it is a fine"):
         organ_scores(np.zeros((2, 2, 2), np.int16), Grid((2, 2, 2), (1.0, 1.0, 1.0)), FINE, tissue_is_liver(FINE))
+
+
+def test_a_face_a_hair_inside_a_coarse_voxel_cuts_its_part():
+    labels = coarse()
+    labels[2:4, 2:4, 2:4] = 1  # 40..80 mm
+    labels[3, 3, 5] = 2  # 100..120 mm along x
+    # 20.5 mm more: 19.5..100.5, and in whole voxels 19..101 along x
+    assert box(labels, min_component_ml=20.0, margin_mm=20.5) == Box((1, 9, 19), (11, 51, 141))

@@ -53,3 +53,9 @@ def test_right_angles_to_a_ten_thousandth(off, expected):
     axes = np.diag([3.0, 2.0, 5.0])
     axes[0, 1] = off * 2  # of an axis of 2 mm
     assert is_orthonormal(axes) == expected
+
+
+def test_right_angles_of_axes_that_are_turned_and_of_unlike_lengths():
+    angle = np.radians(30)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    assert is_orthonormal(turn @ np.diag([3.0, 2.0, 5.0]))

@@ -9,10 +9,10 @@ import SimpleITK as sitk
 from app import pipeline
 from app.errors import CaseError
 from app.grid import Box
-from app.pipeline import Outcome, load_models, organ_volumes, run_case
+from app.pipeline import Models, Outcome, load_models, organ_volumes, run_case
 from app.system import Segment, load_system
 from tests.files import body_phantom, lps_affine, save_nifti
-from tests.models import FINE, LOCALISER, known_models, nothing
+from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
 
 SYSTEM = load_system("viscera")
 SPACING = (3.0, 2.0, 4.0)  # x, y, z mm
@@ -224,6 +224,7 @@ def test_volumes_are_those_of_sheared_voxels(tmp_path):
     run_case(source, tmp_path / "m.nii.gz", SYSTEM, known_models, outcome, threads=1)
     count = (np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj) == 1).sum()
     assert count > 1000
+    assert any("not orthonormal" in warning for warning in outcome.warnings)  # what reading has to say is kept
     assert outcome.volume_ml["liver"] == pytest.approx(count * 0.024)
 
 
@@ -283,3 +284,20 @@ def test_restoring_takes_the_threads_that_it_is_given(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "restore", spy)
     run(tmp_path, body_phantom())
     assert asked == [2]
+
+
+def test_seconds_of_a_step_are_added_up_also_when_it_fails(monkeypatch):
+    clock = iter((10.0, 12.5, 20.0, 21.0))
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(clock))
+    outcome = Outcome()
+    with outcome.timed("step"):
+        pass
+    with pytest.raises(RuntimeError), outcome.timed("step"):
+        raise RuntimeError
+    assert outcome.seconds == {"step": 3.5}
+
+
+def test_a_bundle_of_phase_one_cannot_be_phase_two(tmp_path):
+    engine = tissue_is_liver(LOCALISER)
+    with pytest.raises(ValueError, match="bundle localiser has no spacing"):
+        run(tmp_path, body_phantom(), Models(LOCALISER, engine, LOCALISER, engine))

@@ -236,6 +236,15 @@ def rewritten(path, content):
             id="voxels missing inside a whole gzip",
         ),
         pytest.param(lambda p: with_another_sum(save_nifti(p, VOXELS)), "gzip data are .* damaged", id="wrong sum"),
+        pytest.param(
+            lambda p: with_another_sum(
+                rewritten(
+                    p, gzip.compress(save_nifti(p.with_name("b.nii"), VOXELS).read_bytes() + os.urandom(1 << 22), 1)
+                )
+            ),
+            "gzip data are .* damaged",
+            id="wrong sum, megabytes behind the last voxel",
+        ),
         pytest.param(lambda p: rewritten(p, b""), "holds 0 bytes", id="empty"),
         pytest.param(lambda p: rewritten(p, b"no scan, only words " * 40), "not a NIfTI file", id="text"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"words " * 99)), "not a NIfTI file", id="packed text"),
@@ -275,7 +284,7 @@ def rewritten(path, content):
             "do not fit|truncated",
             id="more voxels than any memory",
         ),
-        pytest.param(lambda p: p, "No such file", id="not there"),
+        pytest.param(lambda p: p, "^bad.nii.gz: cannot be read: No such file or directory$", id="not there"),
     ],
 )
 def test_bad_files_give_one_clear_line(tmp_path, make, message):
@@ -328,3 +337,26 @@ def test_a_header_is_read_whatever_it_says(tmp_path):
     assert read_header(path)["dim"][:5].tolist() == [4, 2, 3, 4, 2]
     with pytest.raises(CaseError, match="not a NIfTI file"):
         read_header(rewritten(tmp_path / "b.nii", b"words " * 99))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_quaternion_that_is_no_number_is_no_orientation(tmp_path, value):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=(0, 1), quatern_c=value))
+    assert_array_equal(scan.voxels, VOXELS.T)
+    assert [warning[:36] for warning in scan.warnings] == ["the header has no usable orientation"]
+
+
+def test_a_sform_beyond_all_numbers_gives_way_to_the_qform(tmp_path):
+    rows = {name: [1e200] * 4 for name in ("srow_x", "srow_y", "srow_z")}  # NIfTI-2 has room for them
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, kind=nib.Nifti2Image, **rows))
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert any("the qform is used" in warning for warning in scan.warnings)
+
+
+def test_oblique_voxels_of_very_unlike_sides_are_not_singular(tmp_path):
+    turn = np.array([[1, -1, 0], [1, 1, 0], [0, 0, 2**0.5]]) / 2**0.5
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([100.0, 0.01, 1.0])
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, codes=(1, 0), pixdim=[1, 100, 0.01, 1, 0, 0, 0, 0]))
+    assert sorted(scan.grid.spacing) == pytest.approx([0.01, 1, 100], rel=1e-5)
+    assert scan.warnings == ()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,61 @@ def tree(root, cgroup, mountinfo, files):
             id="v1, on a host, controllers together, the parent's limit counts",
         ),
         pytest.param("", "", {}, None, None, id="no cgroups at all"),
+        pytest.param(
+            "", V2_CONTAINER_MOUNTS, {"sys/fs/cgroup/cpu.max": "1 1"}, None, None, id="in none of those mounted"
+        ),
+        pytest.param(
+            "0::/",
+            V2_CONTAINER_MOUNTS.replace(" / /sys", " /docker/1f /sys"),
+            {"sys/fs/cgroup/cpu.max": "150000 100000"},
+            1.5,
+            None,
+            id="v2, mounted from a folder that the own path does not name",
+        ),
+        pytest.param(
+            "0::/a:b.scope",
+            V2_HOST_MOUNTS,
+            {"sys/fs/cgroup/a:b.scope/cpu.max": "150000 100000"},
+            1.5,
+            None,
+            id="v2, a colon in a name",
+        ),
+        pytest.param(
+            V1_CGROUP.replace("systemd:/docker/28411b19", "systemd:/elsewhere"),
+            V1_MOUNTS.replace(" /docker/28411b19 /sys", " / /sys"),
+            {
+                "cpu.max": "1000 100000",
+                "sys/fs/cgroup/memory/cpu.cfs_quota_us": "1000",
+                "sys/fs/cgroup/memory/cpu.cfs_period_us": "100000",
+                "sys/fs/cgroup/cpu/docker/28411b19/cpu.cfs_quota_us": "250000",
+                "sys/fs/cgroup/cpu/docker/28411b19/cpu.cfs_period_us": "100000",
+            },
+            2.5,
+            None,
+            id="v1, what lies in another controller's or another file system's folder does not count",
+        ),
+        *(
+            pytest.param(
+                V1_CGROUP,
+                V1_MOUNTS,
+                {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": quota, "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000"},
+                expected,
+                None,
+                id=f"v1, a quota of {quota}",
+            )
+            for quota, expected in (("0", None), ("1", 1e-5))
+        ),
+        *(
+            pytest.param(
+                "0::/",
+                V2_CONTAINER_MOUNTS,
+                {"sys/fs/cgroup/memory.max": str(limit)},
+                None,
+                expected,
+                id=f"{limit} bytes",
+            )
+            for limit, expected in ((1 << 60, None), ((1 << 60) - 1, (1 << 60) - 1))
+        ),
     ],
 )
 def test_limits(tmp_path, cgroup, mountinfo, files, quota, memory):
@@ -147,3 +203,40 @@ def test_peak_memory_is_the_cases_own():
     assert high > before + 150
     assert resources.reset_peak_memory()
     assert resources.peak_memory_mb() < high - 150
+
+
+def test_usable_is_the_limit_or_the_machines_memory(monkeypatch):
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit, usable in ((None, machine), (1000, 1000), (machine + 1, machine)):
+        monkeypatch.setattr(resources, "memory_limit", lambda _, limit=limit: limit)
+        assert resources.usable_memory() == usable
+
+
+@pytest.mark.parametrize(
+    ("status", "peak"),
+    [("Name:\tpython\nVmHWM:\t  123456 kB\nVmRSS:\t 1 kB\n", 120.6), ("Name:\tpython\n", None)],
+)
+def test_the_kernels_words_for_a_peak(monkeypatch, status, peak):
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", lambda _: status)
+        found = resources.peak_memory_mb()
+    assert found == peak
+
+
+def test_a_proc_that_cannot_be_used_is_no_error(monkeypatch):
+    def refused(*_):
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", refused)
+        patched.setattr(Path, "write_text", refused)
+        found = resources.reset_peak_memory(), resources.peak_memory_mb()
+    assert found == (False, None)
+
+
+def test_a_peak_is_started_anew_by_a_word_to_the_kernel(monkeypatch):
+    said = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", lambda path, text: said.append((str(path), text)))
+        found = resources.reset_peak_memory()
+    assert (found, said) == (True, [("/proc/self/clear_refs", "5")])

@@ -70,9 +70,18 @@ def test_a_class_that_wins_between_two_others_is_found():
 def test_slabs_change_nothing(monkeypatch):
     rng = np.random.default_rng(4)
     scores = rng.normal(size=(5, 6, 7, 8)).astype(np.float32)
-    shape = (13, 20, 21)
+    shape = (21, 13, 20)
     arguments = (scores, classify(scores), Box((0, 0, 0), shape), Grid(shape, (1.0, 1.0, 1.0)))
     whole = restore(*arguments)
     monkeypatch.setattr("app.restore.SLAB_VOXELS", 1)
     monkeypatch.setattr("app.restore.POINTS_AT_ONCE", 7)
     assert_array_equal(restore(*arguments, threads=3), whole, strict=True)
+
+
+def test_where_the_winners_agree_no_score_is_looked_at():
+    """Labels are what counts there: 1 % of a scan is interpolated, not all of it."""
+    scores = np.zeros((3, 2, 3, 4), np.float32)
+    scores[2] = 1  # as if the third class won
+    labels = np.ones((2, 3, 4), np.uint8)
+    got = restore(scores, labels, Box((0, 0, 0), (5, 6, 7)), Grid((5, 6, 7), (1.0, 1.0, 1.0)))
+    assert_array_equal(got, np.ones((5, 6, 7), np.uint8), strict=True)
