@@ -140,6 +140,10 @@ def test_axes_may_shrink_by_different_steps():
     labels = torch.arange(16).reshape(1, 2, 2, 4)
     assert resized(labels, (2, 1, 2)).tolist() == [[[[5, 7]], [[13, 15]]]]
     assert resized(labels, (2, 2, 4)) is labels
+    teacher = torch.arange(16.0).reshape(1, 1, 2, 2, 4)
+    both = Targets(labels, teacher).resized((2, 1, 2))
+    assert both.teacher.tolist() == [[[[[2.5, 4.5]], [[10.5, 12.5]]]]]
+    assert both.labels.tolist() == [[[[5, 7]], [[13, 15]]]]
 
 
 def test_a_level_counts_half_of_the_one_above():

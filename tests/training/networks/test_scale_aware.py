@@ -175,6 +175,28 @@ def test_the_gate_of_a_light_block_by_hand(value, expected):
     assert block(torch.full((1, 1, 1, 1, 1), value)).item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_what_is_gated_came_along_z_and_what_is_not_went_on_in_plane():
+    """4 along z, half of that in plane: 2 + 4 / 2."""
+    block = LightBlock(1, 1).eval()
+    only_centre(block.along[0])
+    only_centre(block.in_plane[0], 0.5)
+    only(block.gate[0], 0)
+    assert block(torch.full((1, 1, 1, 1, 1), 4.0)).item() == pytest.approx(4, rel=1e-4)
+
+
+def test_the_way_up_begins_around_a_shortcut_and_comes_before_each_skip():
+    torch.manual_seed(0)
+    network, volume = ScaleAwareUNet((6, 12, 24, 48), 3).eval(), torch.randn(1, 1, 32, 32, 32)
+    seen = {}
+    network.narrow[0].register_forward_hook(lambda _module, inputs, output: seen.update(deepest=inputs[0], up=output))
+    network.merge[0].register_forward_pre_hook(lambda _module, inputs: seen.update(merged=inputs[0]))
+    network(volume)
+    skip, deepest = network.encode(volume)[2:]
+    torch.testing.assert_close(seen["deepest"], deepest + network.deepest(deepest))
+    assert torch.equal(seen["merged"][:, 24:], skip)
+    torch.testing.assert_close(seen["merged"][..., 0, 0, 0][:, :24], seen["up"][..., 0, 0, 0])  # the corner stays
+
+
 def test_a_light_block_looks_along_z_first_and_then_in_plane():
     block = LightBlock(1, 1).eval()
     assert [part[0].kernel_size for part in (block.along, block.in_plane, block.gate)] == [
