@@ -61,6 +61,23 @@ def test_parameters_of_003_with_its_way_up_shortened():
     assert parameters(unbuilt(ISOTROPIC, 14, 1, finest_level=2)) == 30_288_160
 
 
+def test_parameters_of_003_part_by_part():
+    def parts(network):
+        return [parameters(part) for part in (network.down, network.up, network.merge, network.heads)]
+
+    assert parts(unbuilt(ISOTROPIC, 14, 5)) == [14_025_120, 1_409_024, 15_349_440, 11_200]
+    assert parts(unbuilt(ISOTROPIC, 15, 5)) == [14_025_120, 1_409_024, 15_349_440, 12_000]
+    assert parts(unbuilt(ISOTROPIC, 14, 1, finest_level=2)) == [14_025_120, 1_327_104, 14_934_144, 1_792]
+
+
+def test_parameters_of_002s_student_stage_by_stage():
+    network = unbuilt(SMALL, 15, 4)
+    assert [parameters(stage) for stage in network.down] == [2_544, 41_664, 166_272, 664_320, 2_655_744]
+    assert [parameters(up) for up in network.up.values()] == [262_144, 65_536, 16_384, 2_048]
+    assert [parameters(block) for block in network.merge.values()] == [1_327_872, 332_160, 83_136, 20_832]
+    assert [parameters(head) for head in network.heads.values()] == [1_920, 960, 480, 240]
+
+
 def test_parameters_of_004_stage_by_stage():
     network = unbuilt(ANISOTROPIC, 14, 5)
     assert [parameters(stage) for stage in network.down] == [9_696, 166_272, 664_320, 2_655_744, 4_978_560, 5_531_520]
@@ -89,7 +106,18 @@ def test_parameters_of_004_stage_by_stage():
         ),
         pytest.param(
             ISOTROPIC, (64, 160, 224),
-            [(64, 160, 224), (32, 80, 112), (16, 40, 56), (8, 20, 28), (4, 10, 14), (4, 5, 7)], id="003",
+            [(64, 160, 224), (32, 80, 112), (16, 40, 56), (8, 20, 28), (4, 10, 14), (4, 5, 7)],
+            id="003's coarse and organ models",
+        ),
+        pytest.param(
+            ISOTROPIC, (96, 160, 192),
+            [(96, 160, 192), (48, 80, 96), (24, 40, 48), (12, 20, 24), (6, 10, 12), (6, 5, 6)],
+            id="003's tumours, first weights",
+        ),
+        pytest.param(
+            ISOTROPIC, (96, 128, 192),
+            [(96, 128, 192), (48, 64, 96), (24, 32, 48), (12, 16, 24), (6, 8, 12), (6, 4, 6)],
+            id="003's tumours, second weights",
         ),
         pytest.param(
             ANISOTROPIC, (40, 224, 192),
