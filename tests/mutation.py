@@ -2,8 +2,9 @@
 
 Each mutant (`tests.mutants`) is put into a copy of the project, and a process of its own runs the fast tests there: the
 file that mirrors the module and the module's doctests first, then the others that import it, up to the first failure. A
-mutant is killed if a test fails or the time limit passes. All 1600 take half an hour on one core; `--share` takes a
-sample that is the same for the same seed. Results go into a CSV file as they come; a run that was stopped goes on.
+mutant is killed if a test fails or the time limit passes. All 1600 take about half an hour on an idle core; `--share`
+takes a sample that is the same for the same seed. Results go into a CSV file as they come; a run that was stopped goes
+on. Remove the file to begin anew.
 
 Survivors that no test should hold are explained in docs/MUTATIONS.md. Exit status 1 if there are others.
 """
@@ -38,26 +39,35 @@ COLUMNS = ("name", "line", "result", "seconds")
 KILLED, SURVIVED = "killed", "survived"
 
 
-def files_to_run(module: str, project: Path = PROJECT) -> list[list[str]]:
+# paths from the project's folder, by the module's name, which no two rooms share
+SOURCES = {path.stem: path.relative_to(PROJECT) for path in (PROJECT / "app").rglob("*.py") if path.stem[0] != "_"}
+TESTS = {
+    path.stem.removeprefix("test_"): path.relative_to(PROJECT)
+    for path in sorted((PROJECT / "tests" / "app").rglob("test_*.py"))
+}
+
+
+def files_to_run(module: str) -> list[list[str]]:
     """What is run for a mutant of `module`, one list after the other: paths from the project's folder.
 
     A test file is run if the module that it mirrors imports the mutant's, directly or through others.
     """
-    names = sorted(path.stem.removeprefix("test_") for path in (project / "tests" / "app").glob("test_*.py"))
-    first = [f"app/{module}.py", *(f"tests/app/test_{name}.py" for name in names if name == module)]
-    users = [name for name in names if name != module and module in imported(name, project / "app")]
+    first = [SOURCES[module], *([TESTS[module]] if module in TESTS else [])]
+    users = [name for name in TESTS if name != module and module in imported(name)]
     users.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-    return [first, [f"tests/app/test_{name}.py" for name in users]]
+    return [[str(path) for path in first], [str(TESTS[name]) for name in users]]
 
 
 @cache
-def imported(module: str, app: Path) -> frozenset[str]:
+def imported(module: str) -> frozenset[str]:
     """The modules of app that a module imports, and what those import; itself included."""
-    text = (app / f"{module}.py").read_text()
-    names = re.findall(r"^ *from app\.(\w+) import", text, re.M)
-    names += [name for line in re.findall(r"^ *from app import (.+)$", text, re.M) for name in line.split(", ")]
-    modules = [name for name in names if (app / f"{name}.py").exists()]
-    return frozenset({module}).union(*(imported(name, app) for name in modules))
+    if module not in SOURCES:  # a test of several
+        return frozenset({module})
+    text = (PROJECT / SOURCES[module]).read_text()
+    names = re.findall(r"^ *from app(?:\.\w+)*\.(\w+) import", text, re.M)
+    for line in re.findall(r"^ *from app(?:\.\w+)? import (.+)$", text, re.M):
+        names += line.split(", ")
+    return frozenset({module}).union(*(imported(name) for name in names if name in SOURCES))
 
 
 def run_tests(copy: Path, stages: list[list[str]]) -> bool:
@@ -99,7 +109,7 @@ def chosen(modules: Iterable[str], share: float, seed: int) -> list[tuple[str, M
     """The mutants of a run; which ones a share takes depends on each one's name alone, not on the others."""
     found = []
     for module in modules:
-        for mutant in mutants(module, (PROJECT / "app" / f"{module}.py").read_text()):
+        for mutant in mutants(module, (PROJECT / SOURCES[module]).read_text()):
             if random.Random(f"{seed} {mutant.name}").random() < share:
                 found.append((module, mutant))
     return found
@@ -143,7 +153,7 @@ def run(todo: list[tuple[str, Mutant]], results: Path) -> None:
         if is_new:
             writer.writeheader()
         for number, (module, mutant) in enumerate(todo, 1):
-            target = copy / "app" / f"{module}.py"
+            target = copy / SOURCES[module]
             whole = target.read_text()
             start = time.perf_counter()
             target.write_text(mutant.source)
@@ -165,14 +175,14 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="try those again that have survived an earlier run")
     parser.add_argument("--results", type=Path, default=PROJECT / "build" / "mutation.csv", help="default: %(default)s")
     arguments = parser.parse_args()
-    names = arguments.modules or sorted(path.stem for path in (PROJECT / "app").glob("*.py"))
+    names = arguments.modules or sorted(SOURCES)
     wanted = chosen(names, arguments.share, arguments.seed)
     known = read_results(arguments.results)
     retried = {name for name, row in known.items() if row["result"] == SURVIVED} if arguments.again else set()
     run([each for each in wanted if each[1].name in retried or each[1].name not in known], arguments.results)
     known = read_results(arguments.results)
     survivors = [mutant.name for _, mutant in wanted if known[mutant.name]["result"] == SURVIVED]
-    explained = EXPLAINED.read_text() if EXPLAINED.exists() else ""
+    explained = {line.strip() for line in EXPLAINED.read_text().splitlines()}
     unexplained = [name for name in survivors if name not in explained]
     killed = len(wanted) - len(survivors)
     print(f"{killed} of {len(wanted)} mutants killed, {killed / max(1, len(wanted)):.1%}; {len(survivors)} survive")

@@ -2,11 +2,8 @@
 
 import pytest
 
-from tests import mutation
 from tests.mutants import mutants
 from tests.mutation import chosen, files_to_run, imported, read_results
-
-APP = mutation.PROJECT / "app"
 
 
 def changes(source):
@@ -90,8 +87,8 @@ def test_the_mirror_comes_first_and_only_what_imports_the_module_follows():
     assert mirror == ["app/files/write.py", "tests/app/files/test_write.py"]
     assert others[:2] == ["tests/app/run/test_pipeline.py", "tests/app/run/test_command_line.py"]
     assert not {"tests/app/files/test_write.py", "tests/app/test_grid.py"} & set(others)
-    assert imported("crop", APP) == {"crop", "grid", "types"}
-    assert "resources" in imported("command_line", APP)  # from app import resources
+    assert imported("crop") == {"crop", "grid", "types"}
+    assert "resources" in imported("command_line")  # from app.run import resources
 
 
 def test_of_an_earlier_run_the_last_row_counts(tmp_path):

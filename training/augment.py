@@ -49,11 +49,11 @@ def remove_organ(image: Tensor, labels: Tensor, organ: int) -> tuple[Tensor, Ten
     """An organ taken out: its place filled with fat as bright as the fat around it, its label with background."""
     mask = (labels == organ).float()
     inside = _on_grid(mask, image)
-    near = _dilated(inside, 2)
+    near = dilated(inside, (2, 2, 2))
     around = image[(near > 0) & (inside == 0)]
     fat = around[(around > FAT[0]) & (around < FAT[1])]
     value = float(fat.mean()) if len(fat) else sum(FAT) / 2
-    soft = _smoothed(_dilated(inside, 1))  # one voxel further: its bright rim goes too
+    soft = smoothed(dilated(inside, (1, 1, 1)))  # one voxel further: its bright rim goes too
     return image * (1 - soft) + value * soft, torch.where(labels == organ, torch.zeros_like(labels), labels)
 
 
@@ -66,7 +66,7 @@ def fill_lumen(image: Tensor, labels: Tensor, organ: int, wall: int, content: fl
     `image` itself.
     """
     inside = _on_grid((labels == organ).float(), image)
-    lumen = 1 - _dilated(1 - inside, wall)
+    lumen = 1 - dilated(1 - inside, (wall, wall, wall))
     lumen = torch.maximum(lumen, inside * (image < OUTSIDE))  # gas is lumen, however near to the surface
     depths = lumen.amax((0, 2)).nonzero()
     if not len(depths):
@@ -75,16 +75,14 @@ def fill_lumen(image: Tensor, labels: Tensor, organ: int, wall: int, content: fl
     # without gas nothing is, nor is the voxel before the front, which the smoothing takes from
     level = front + gas * (back - front) if gas > 0 else 0
     held = torch.where(torch.arange(image.shape[1])[:, None] < level, GAS, content)
-    grain = image - _smoothed(image)
-    grain = torch.where(grain.abs() < GRAIN, grain, 0)
-    soft = _smoothed(lumen)
-    return image * (1 - soft) + (held + grain) * soft
+    soft = smoothed(lumen)
+    return image * (1 - soft) + (held + grain(image)) * soft
 
 
 def shift_organs(image: Tensor, labels: Tensor, shifts: Tensor) -> Tensor:
     """Another contrast phase: every organ's HU moved as a whole by `shifts[label]`, softly at its edge."""
     field = _on_grid(shifts[labels.long()], image)
-    return image + _smoothed(field)
+    return image + smoothed(field)
 
 
 def change_contrast(image: Tensor, brightness: float, contrast: float) -> Tensor:
@@ -192,15 +190,22 @@ def _on_grid(field: Tensor, image: Tensor) -> Tensor:
     return F.interpolate(field[None, None], image.shape, mode="nearest-exact")[0, 0]
 
 
-def _smoothed(field: Tensor) -> Tensor:
+def grain(image: Tensor) -> Tensor:
+    """The noise of a scan: by how much a voxel differs from the mean of the 27 around it, and nothing at an edge."""
+    difference = image - smoothed(image)
+    return torch.where(difference.abs() < GRAIN, difference, 0)
+
+
+def smoothed(field: Tensor) -> Tensor:
+    """The mean of the 27 voxels around each; fewer at the border."""
     return F.avg_pool3d(field[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
 
 
-def _dilated(mask: Tensor, voxels: int) -> Tensor:
+def dilated(mask: Tensor, voxels: tuple[int, int, int]) -> Tensor:
     """The largest value within so many voxels on each axis; one axis after the other, which is several times faster."""
     result = mask[None, None]
     for axis in range(3):
         size, reach = [1, 1, 1], [0, 0, 0]
-        size[axis], reach[axis] = 2 * voxels + 1, voxels
+        size[axis], reach[axis] = 2 * voxels[axis] + 1, voxels[axis]
         result = F.max_pool3d(result, size, 1, reach)
     return result[0, 0]

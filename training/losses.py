@@ -3,6 +3,7 @@
 Scores, their logarithms and probabilities (batch, class, z, y, x) float32; labels (batch, z, y, x) int64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,22 +22,24 @@ class Targets:
     labels: Tensor
     teacher: Tensor | None = None
 
-    def downsampled(self, times: int) -> "Targets":
-        """At 1 / 2 ** times of the resolution: labels by nearest neighbour, probabilities by averages."""
-        if not times:
+    def resized(self, shape: Sequence[int]) -> "Targets":
+        """At `shape` (z, y, x), which divides its own: labels by nearest neighbour, probabilities by averages."""
+        if self.labels.shape[1:] == tuple(shape):
             return self
-        teacher = None if self.teacher is None else F.avg_pool3d(self.teacher, 2**times)
-        return Targets(downsampled(self.labels, times), teacher)
+        steps = [before // after for before, after in zip(self.labels.shape[1:], shape, strict=True)]
+        teacher = None if self.teacher is None else F.avg_pool3d(self.teacher, steps)
+        return Targets(resized(self.labels, shape), teacher)
 
 
 def segmentation_loss(levels: list[Tensor], targets: Targets, loss: Loss) -> Tensor:
     """Scores of each level, the finest first, against the targets; a level counts half of the one above."""
-    weights = [0.5**depth for depth in range(len(levels))]
-    terms = [
-        weight * _one_level(scores.float(), targets.downsampled(depth), loss)
-        for depth, (weight, scores) in enumerate(zip(weights, levels, strict=True))
-    ]
-    return torch.stack(terms).sum() / sum(weights)
+    return over_levels([_one_level(scores.float(), targets.resized(scores.shape[2:]), loss) for scores in levels])
+
+
+def over_levels(terms: list[Tensor]) -> Tensor:
+    """The mean of what each level adds to a loss, the finest first; a level counts half of the one above."""
+    weights = [0.5**depth for depth in range(len(terms))]
+    return torch.stack([weight * term for weight, term in zip(weights, terms, strict=True)]).sum() / sum(weights)
 
 
 def _one_level(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
@@ -70,12 +73,11 @@ def _trust(labels: Tensor, teacher: Tensor, loss: Loss) -> Tensor:
     return trust
 
 
-def downsampled(labels: Tensor, times: int) -> Tensor:
-    """Labels (batch, z, y, x) at 1 / 2 ** times of the resolution, by nearest neighbour."""
-    if not times:
+def resized(labels: Tensor, shape: Sequence[int]) -> Tensor:
+    """Labels (batch, z, y, x) at `shape` (z, y, x), which covers the same extent, by nearest neighbour."""
+    if labels.shape[1:] == tuple(shape):
         return labels
-    scale = 0.5**times
-    return F.interpolate(labels[:, None].float(), scale_factor=scale, mode="nearest-exact")[:, 0].long()
+    return F.interpolate(labels[:, None].float(), tuple(shape), mode="nearest-exact")[:, 0].long()
 
 
 def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,17 +85,25 @@ def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Sums run over the whole batch; background is left out. With no organ in one of the two groups its value is 1.
     """
+    smooth = 1.0  # one voxel: bounds the gradient of an organ that fills a few
+    dice, sizes = (values[1:] for values in soft_dice_by_class(probabilities, labels, smooth))
+    present = sizes > 0
+    one = dice.new_ones(())
+    return (dice[present].mean() if present.any() else one, dice[~present].mean() if (~present).any() else one)
+
+
+def soft_dice_by_class(probabilities: Tensor, labels: Tensor, smooth: float) -> tuple[Tensor, Tensor]:
+    """Soft Dice of every class, background first, and the voxels it has; sums run over the whole batch.
+
+    smooth: voxels, added above and below; a class that is nowhere has 1 where nothing is claimed of it.
+    """
     classes = probabilities.shape[1]
     # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss; in float64,
     # because index_add sums one by one: of a million float32 up to 7e-3 are lost
     at_labels = _at(probabilities, labels).flatten().double()
-    intersection = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels)[1:].to(probabilities.dtype)
-    sizes = torch.bincount(labels.flatten(), minlength=classes)[1:]
-    smooth = 1.0  # one voxel: bounds the gradient of an organ that fills a few
-    dice = (2 * intersection + smooth) / (probabilities.sum((0, 2, 3, 4))[1:] + sizes + smooth)
-    present = sizes > 0
-    one = dice.new_ones(())
-    return (dice[present].mean() if present.any() else one, dice[~present].mean() if (~present).any() else one)
+    intersection = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
+    sizes = torch.bincount(labels.flatten(), minlength=classes)
+    return (2 * intersection + smooth) / (probabilities.sum((0, 2, 3, 4)) + sizes + smooth), sizes
 
 
 def _at(values: Tensor, labels: Tensor) -> Tensor:

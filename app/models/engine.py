@@ -86,9 +86,9 @@ def _torchscript(files: list[Path], bundle: Bundle, threads: int) -> Engine:
 
     def run(volume: Volume) -> Scores:
         with torch.inference_mode():
-            answer = network(torch.from_numpy(np.ascontiguousarray(volume[None, None]))).numpy()
-        _check_scores(answer.shape, volume.shape, bundle, files[0])
-        scores: Scores = answer[0]
+            answer = network(torch.from_numpy(np.ascontiguousarray(volume[None, None])))
+        _check_scores(tuple(getattr(answer, "shape", ())), volume.shape, bundle, files[0])  # a tuple of them has none
+        scores: Scores = answer[0].numpy()
         return scores
 
     return run

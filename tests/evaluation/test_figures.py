@@ -119,6 +119,8 @@ def test_phase_one_is_measured_with_calls_that_app_has():
     """The program runs inside the image, where no test sees it: its names are looked up here."""
     program = figures.LOCALISER.split("scan, system")[0]
     exec(compile(program, "phase one", "exec"), names := {})
-    assert {"load_bundle", "load_engine", "locate", "read", "use_threads", "load_system", "WEIGHTS"} <= set(names)
-    assert (names["WEIGHTS"] / names["load_system"]("viscera").locate.bundle / "bundle.json").is_file()
+    assert {"load_bundle", "load_engine", "Model", "run_stage", "read", "use_threads", "WEIGHTS"} <= set(names)
+    system = names["load_system"]("viscera")
+    bundle = system.stage[system.region["abdomen"].of].bundle
+    assert (names["WEIGHTS"] / bundle / "bundle.json").is_file()
     assert Path(names["WEIGHTS"]).name == "weights"

@@ -190,3 +190,22 @@ def test_rotations_follow_each_other():
     torch.testing.assert_close(turn @ torch.tensor([1.0, 2, 3]).double(), torch.tensor([1.0, -3, 2]).double())
     mixed = augment.rotation((10.0, 20.0, 30.0))
     torch.testing.assert_close(mixed @ mixed.T, torch.eye(3).double())
+
+
+@pytest.mark.parametrize(("speck", "noise"), [pytest.param(27.0, 26.0, id="noise"), pytest.param(54.0, 0.0, id="edge")])
+def test_grain_is_what_differs_a_little_from_the_voxels_around(speck, noise):
+    """The mean of the 27 voxels around a speck is a 27th of it; more than 40 HU from that is an edge."""
+    image = torch.zeros(5, 5, 5)
+    image[2, 2, 2] = speck
+    got = augment.grain(image)
+    assert got[2, 2, 2].item() == pytest.approx(noise)
+    assert got[2, 2, 1].item() == pytest.approx(-speck / 27)
+    assert got[2, 2, 0].item() == 0
+
+
+def test_a_mask_is_dilated_on_each_axis_by_itself():
+    mask = torch.zeros(7, 7, 7)
+    mask[3, 3, 3] = 1
+    expected = torch.zeros(7, 7, 7)
+    expected[2:5, 3, 1:6] = 1
+    assert torch.equal(augment.dilated(mask, (1, 0, 2)), expected)

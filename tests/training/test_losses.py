@@ -2,7 +2,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from training.losses import Targets, cross_entropy, downsampled, segmentation_loss, soft_dice  # noqa: E402
+from training.losses import Targets, cross_entropy, over_levels, resized, segmentation_loss, soft_dice  # noqa: E402
 from training.recipe import Loss  # noqa: E402
 
 PLAIN = Loss((1.0,) * 14, 0.1, 0.0, 1.0, 1.0)
@@ -38,7 +38,8 @@ def test_the_sum_of_levels_and_terms():
     scores, labels = random_batch()
     labels[labels == 2] = 0
     weights = (1.0, 2.0, 1.0)
-    coarse, coarse_labels = torch.nn.functional.avg_pool3d(scores, 2), downsampled(labels, 1)
+    coarse = torch.nn.functional.avg_pool3d(scores, 2)
+    coarse_labels = resized(labels, coarse.shape[2:])
 
     def one_level(scores, labels):
         present, absent = soft_dice(scores.softmax(1), labels)
@@ -127,15 +128,26 @@ def test_voxels_where_the_teacher_is_unsure_count_less():
     assert cross_entropy(scores.log_softmax(1), targets, loss).item() == pytest.approx(0, abs=1e-3)
 
 
-def test_targets_are_halved_level_by_level():
+def test_targets_are_brought_to_a_levels_size():
     labels = torch.arange(4).reshape(1, 1, 1, 4).expand(1, 2, 2, 4)
     teacher = torch.tensor([1.0, 0, 0, 1]).reshape(1, 1, 1, 1, 4).expand(1, 14, 2, 2, 4)
-    half = Targets(labels, teacher).downsampled(1)
+    half = Targets(labels, teacher).resized((1, 1, 2))
     assert half.labels.tolist() == [[[[1, 3]]]]
     assert half.teacher[0, 0].flatten().tolist() == [0.5, 0.5]
 
 
-def test_downsampled_labels():
-    labels = torch.arange(4).reshape(1, 1, 1, 4).expand(1, 2, 2, 4)
-    assert downsampled(labels, 1).tolist() == [[[[1, 3]]]]
-    assert downsampled(labels, 0) is labels
+def test_axes_may_shrink_by_different_steps():
+    labels = torch.arange(16).reshape(1, 2, 2, 4)
+    assert resized(labels, (2, 1, 2)).tolist() == [[[[5, 7]], [[13, 15]]]]
+    assert resized(labels, (2, 2, 4)) is labels
+    teacher = torch.arange(16.0).reshape(1, 1, 2, 2, 4)
+    both = Targets(labels, teacher).resized((2, 1, 2))
+    assert both.teacher.tolist() == [[[[[2.5, 4.5]], [[10.5, 12.5]]]]]
+    assert both.labels.tolist() == [[[[5, 7]], [[13, 15]]]]
+
+
+def test_a_level_counts_half_of_the_one_above():
+    """1, 2, 3, 4 weigh 8, 4, 2, 1 of 15, and with 5 after them 16, 8, 4, 2, 1 of 31."""
+    terms = [torch.tensor(float(value)) for value in range(1, 6)]
+    assert over_levels(terms[:4]).item() == pytest.approx(26 / 15)
+    assert over_levels(terms).item() == pytest.approx(57 / 31)

@@ -37,16 +37,19 @@ class PartialConvolutionNet(nn.Module):
     """Paper 001's phase-one network: a patch stem, four stages of two blocks, a head of pointwise convolutions.
 
     Every stage's features are brought to the finest one's size and fused; the scores come at half the input's size
-    (the paper interpolates two classes to the input's; fourteen would cost as much as the network). Sides must be
-    multiples of `stem_stride * 2 ** (len(channels) - 1)`.
+    (fourteen classes at the input's would cost as much as the network), or with `as_fine_as_input` as in the paper,
+    corners on corners. Sides must be multiples of `stem_stride * 2 ** (len(channels) - 1)`.
     """
 
     HEAD_CHANNELS = 64
     DROP_PATH = 0.1  # of the last block, rising from 0
 
-    def __init__(self, channels: tuple[int, ...], classes: int, *, stem_stride: int) -> None:
+    def __init__(
+        self, channels: tuple[int, ...], classes: int, *, stem_stride: int, as_fine_as_input: bool = False
+    ) -> None:
         super().__init__()
-        self.scale = stem_stride // PARTIAL_CONVOLUTION_STRIDE
+        self.scale = stem_stride if as_fine_as_input else stem_stride // PARTIAL_CONVOLUTION_STRIDE
+        self.align_corners = as_fine_as_input
         rates = torch.linspace(0, self.DROP_PATH, 2 * len(channels)).tolist()
         self.shrink, self.blocks, self.project = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         before, side = 1, stem_stride
@@ -71,10 +74,10 @@ class PartialConvolutionNet(nn.Module):
         return [self(volume)]
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Raw class scores (batch, class, z, y, x) at half the size of `volume`."""
+        """Raw class scores (batch, class, z, y, x) at half the size of `volume`, or at its size."""
         projected = []
         for depth, (shrink, blocks, project) in enumerate(zip(self.shrink, self.blocks, self.project, strict=True)):
             volume = blocks(shrink(volume))
             projected.append(F.interpolate(project(volume), scale_factor=float(2**depth), mode="nearest"))
         scores = self.score(self.fuse(torch.cat(projected, 1)))
-        return F.interpolate(scores, scale_factor=float(self.scale), mode="trilinear", align_corners=False)
+        return F.interpolate(scores, scale_factor=float(self.scale), mode="trilinear", align_corners=self.align_corners)

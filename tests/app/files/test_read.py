@@ -339,8 +339,9 @@ def test_a_header_is_read_whatever_it_says(tmp_path):
         read_header(rewritten(tmp_path / "b.nii", b"words " * 99))
 
 
-def test_a_quaternion_that_is_no_number_is_no_orientation(tmp_path):
-    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=(0, 1), quatern_c=np.nan))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_quaternion_that_is_no_number_is_no_orientation(tmp_path, value):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=(0, 1), quatern_c=value))
     assert_array_equal(scan.voxels, VOXELS.T)
     assert [warning[:36] for warning in scan.warnings] == ["the header has no usable orientation"]
 

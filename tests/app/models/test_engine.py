@@ -214,10 +214,27 @@ def test_a_network_with_the_bundles_own_multiple_is_taken(tmp_path):
     loaded(FINE, tmp_path, unpooled(factor=FINE.window.multiple))
 
 
-@pytest.mark.parametrize(("classes", "stride"), [(13, 1), (14, 2)])
-def test_torchscript_that_is_not_its_bundles_is_refused_at_its_first_window(tmp_path, classes, stride):
+@pytest.mark.parametrize(
+    ("classes", "stride", "outputs"),
+    [
+        pytest.param(13, 1, 1, id="too few classes"),
+        pytest.param(14, 2, 1, id="at half the window"),
+        pytest.param(14, 1, 2, id="several outputs, as with deep supervision"),
+    ],
+)
+def test_torchscript_that_is_not_its_bundles_is_refused_at_its_first_window(tmp_path, classes, stride, outputs):
     torch = pytest.importorskip("torch")
-    network = torch.jit.trace(torch.nn.Conv3d(1, classes, 1, stride=stride), torch.zeros(1, 1, 4, 4, 4))
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv3d(1, classes, 1, stride=stride)
+
+        def forward(self, volume):
+            scores = self.layer(volume)
+            return scores if outputs == 1 else (scores, scores)
+
+    network = torch.jit.trace(Network(), torch.zeros(1, 1, 4, 4, 4))
     network.save(str(tmp_path / "model.pt"))
     digest = sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
     bundle = replace(FINE, folder=tmp_path, files={"torchscript": {"model.pt": digest}})

@@ -233,3 +233,11 @@ def test_a_proc_that_cannot_be_used_is_no_error(monkeypatch):
         patched.setattr(Path, "write_text", refused)
         found = resources.reset_peak_memory(), resources.peak_memory_mb()
     assert found == (False, None)
+
+
+def test_a_peak_is_started_anew_by_a_word_to_the_kernel(monkeypatch):
+    said = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", lambda path, text: said.append((str(path), text)))
+        found = resources.reset_peak_memory()
+    assert (found, said) == (True, [("/proc/self/clear_refs", "5")])

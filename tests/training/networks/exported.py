@@ -1,0 +1,16 @@
+"""What a network gives once it is in OpenVINO, for tests."""
+
+import warnings
+
+import numpy as np
+import openvino
+import torch
+
+
+def openvino_scores(network: torch.nn.Module, volume: torch.Tensor) -> torch.Tensor:
+    """Class scores of OpenVINO's float32, from a model whose input has the fixed shape of `volume`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of its own affairs
+        model = openvino.convert_model(network.eval(), example_input=volume, input=[list(volume.shape)])
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return torch.from_numpy(np.array(compiled(volume.numpy())[0]))

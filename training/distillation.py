@@ -1,0 +1,38 @@
+"""Distillation: a student learns the features of a teacher's deepest stages (paper 000). Tensors (batch, channel, z, y,
+x)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.networks.nnunet import NNUNet
+
+STAGES = 2  # the deepest, whose features are learnt
+WEIGHT = 0.5  # of a stage's distance, beside a segmentation loss that counts 1
+
+
+def distilled_levels(student: NNUNet, teacher: NNUNet, volume: Tensor) -> tuple[list[Tensor], Tensor]:
+    """The student's class scores of every supervised level, and what its features add to the loss.
+
+    The teacher, in eval mode, gets no gradient and decodes nothing. ValueError: `feature_distance`.
+    """
+    features = student.encode(volume)
+    with torch.no_grad():
+        answers = teacher.encode(volume)
+    return student.decode(features), feature_distance(features[-STAGES:], answers[-STAGES:])
+
+
+def feature_distance(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+    """Half the mean squared difference of every stage, summed over the stages; no gradient reaches the teacher.
+
+    ValueError if a stage's features differ in shape: nothing projects one network's onto the other's.
+    """
+    for ours, theirs in zip(student, teacher, strict=True):
+        if ours.shape != theirs.shape:
+            raise ValueError(
+                f"the student's features {tuple(ours.shape)} are not of the teacher's shape {tuple(theirs.shape)}; "
+                "give its deepest stages the teacher's channels and the same strides on the way there"
+            )
+    # in float32: squares of bfloat16 have three digits
+    terms = [F.mse_loss(ours.float(), theirs.detach().float()) for ours, theirs in zip(student, teacher, strict=True)]
+    return WEIGHT * torch.stack(terms).sum()
