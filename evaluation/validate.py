@@ -43,6 +43,8 @@ def _masks(data: Path, outputs: Path) -> Iterator[tuple[Path, Path]]:
 
 def _check_outputs(data: Path, outputs: Path) -> None:
     """By what is on the disk, so that links and other spellings of a name are seen through."""
+    if outputs.exists() and not outputs.is_dir():
+        raise SetupError(f"--outputs {outputs}: is not a folder; choose another")
     truth, own = data.resolve(), outputs.resolve()
     inside = identity(truth) in map(identity, (own, *own.parents))
     around = own.exists() and identity(own) in map(identity, truth.parents)

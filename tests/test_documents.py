@@ -9,6 +9,8 @@ import pytest
 
 from app.models.bundle import Bundle, Intensity, Window
 from app.run import command_line, pipeline
+from app.system.definition import system_names
+from app.system.rules import CLEANING, LOCATING
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 
@@ -16,14 +18,19 @@ PROJECT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("[a-z]*/*.md")])
 OPERATION = PROJECT / "docs" / "operation.md"
 OWN_MODEL = PROJECT / "docs" / "own_model.md"
+SYSTEMS_README = PROJECT / "systems" / "README.md"
+
+
+def rows(document, head):
+    """The lines of the table that begins with this line."""
+    _, _, after = document.read_text().partition(f"\n{head}\n")
+    assert after, f"{document.name} has no table {head}"
+    return after.split("\n\n")[0].splitlines()[1:]
 
 
 def table(document, head):
-    """What stands in code letters in the first cells of the table that begins with this line, row by row."""
-    _, _, after = document.read_text().partition(f"\n{head}\n")
-    assert after, f"{document.name} has no table {head}"
-    rows = after.split("\n\n")[0].splitlines()[1:]
-    return [re.findall("`([^`]+)`", row.split(" | ")[0]) for row in rows]
+    """What stands in code letters in the first cells of a table, row by row."""
+    return [re.findall("`([^`]+)`", row.split(" | ")[0]) for row in rows(document, head)]
 
 
 def test_the_options_are_those_of_the_program(capsys):
@@ -66,6 +73,20 @@ def test_the_fields_of_a_bundle_are_those_that_are_read():
     known |= {f"{name}.{field.name}" for name, kind in nested.items() for field in fields(kind)}
     written = [field for row in table(OWN_MODEL, "| field | |") for field in row]
     assert sorted(written) == sorted(known)
+
+
+@pytest.mark.parametrize(
+    ("head", "known"),
+    [("| rule of a region | its settings | |", LOCATING), ("| rule of `clean` | its settings | |", CLEANING)],
+)
+def test_the_rules_are_those_that_a_system_may_name(head, known):
+    cells = [line.split("|")[1:3] for line in rows(SYSTEMS_README, head)]
+    written = {name.strip(" `"): re.findall(r"`(\w+)`", settings) for name, settings in cells}
+    assert written == {name: [field.name for field in fields(rule)] for name, rule in known.items()}
+
+
+def test_the_systems_are_those_that_are_there():
+    assert sorted(name for row in table(SYSTEMS_README, "| system | |") for name in row) == system_names()
 
 
 def slug(heading):

@@ -92,3 +92,10 @@ def test_where_nothing_could_be_segmented_nothing_is_scored(monkeypatch, data, t
     assert (printed.out, printed.err.count("\n")) == ("", 1)
     assert "nobody.toml: cannot be read" in printed.err
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_go_into_a_folder(monkeypatch, data, tmp_path, capsys):
+    (tmp_path / "file").write_text("of somebody")
+    assert run(monkeypatch, data, "--outputs", tmp_path / "file") == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "of somebody"

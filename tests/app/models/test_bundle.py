@@ -45,8 +45,8 @@ def test_a_fine_model(tmp_path):
 
 
 def test_labels_are_the_bundles_own(tmp_path):
-    names = ["background", *map(str, range(254))]
-    assert load_bundle(saved(tmp_path, FINE | {"labels": names, "role": "parcels"})).labels == tuple(names)
+    for names in (["background", "lesion"], ["background", *map(str, range(254))]):
+        assert load_bundle(saved(tmp_path, FINE | {"labels": names, "role": "parcels"})).labels == tuple(names)
 
 
 def test_a_localiser(tmp_path):
