@@ -2,8 +2,8 @@
 
 The dataclasses' annotations are the schema; numbers may be written whole, tuples as lists. Values that the type
 cannot rule out (a negative margin) are refused by the dataclass itself with a ValueError. A type with a class method
-`from_table(table, file, field)` reads its own. Written here because
-pydantic and jsonschema cost .06 to .10 s at the start of every case; this costs nothing measurable.
+`from_table(table, file, field)` reads its own. Written here because pydantic and jsonschema cost .06 to .10 s at the
+start of every case; this costs nothing measurable.
 """
 
 import math

@@ -12,4 +12,4 @@ Spacing: TypeAlias = tuple[float, float, float]  # mm along z, y, x
 Voxels: TypeAlias = NDArray[Any]  # (z, y, x) HU, int16 or float32
 Volume: TypeAlias = NDArray[np.float32]  # (z, y, x) resampled or normalised intensities
 Scores: TypeAlias = NDArray[np.float32]  # (class, z, y, x) raw class scores, never softmaxed
-Labels: TypeAlias = NDArray[np.uint8]  # (z, y, x) 0 background, 1..13 organs
+Labels: TypeAlias = NDArray[np.uint8]  # (z, y, x) ids of the bundle's labels, 0 background

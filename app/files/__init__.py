@@ -1,1 +1,1 @@
-"""Files: what comes in and goes out."""
+"""Files: scans that come in and masks that go out, in their own axis order and geometry."""

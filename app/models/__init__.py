@@ -1,1 +1,1 @@
-"""Models: what a model is."""
+"""Models: what a model is: a bundle of constants and files, and an engine that runs them."""

@@ -40,7 +40,7 @@ class Intensity:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the fine model sees at once, in voxels.
+    """What a model that does not see all at once is shown, in voxels.
 
     largest, smallest: sides that a window may have. multiple: sides are multiples of it. step: how far neighbouring
     windows are apart at the most, as a share of their side; the rest overlaps.

@@ -129,8 +129,8 @@ def _volumes(bundle: Bundle) -> list[Shape]:
 def _check_scores(found: tuple[int, ...], volume: tuple[int, ...], bundle: Bundle, path: Path) -> None:
     """SetupError unless scores of shape (1, class, z, y, x) belong to a volume (z, y, x) as the bundle says.
 
-    A fine model's are as fine as its volume; a localiser's may be coarser by whole factors, for they are only read as
-    covering the same extent.
+    Those of a window are as fine as it; those of a model that sees all at once may be coarser by whole factors, for
+    they are only read as covering the same extent.
     """
     fits = len(found) == 5 and found[1] == len(bundle.labels)
     if bundle.shape is None:

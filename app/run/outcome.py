@@ -11,9 +11,9 @@ from app.grid import Box
 
 @dataclass(slots=True)
 class Outcome:
-    """box: voxels that the result's stage saw, (z, y, x) of the scan; None where nothing told where to look.
+    """box: voxels that the result's stage saw, (z, y, x) of the scan; None where it saw all of it.
 
-    volume_ml: by label. seconds: per step; those of a stage are called STAGE.STEP.
+    volume_ml: by the name of the label. seconds: per step; those of a stage are called STAGE.STEP.
     """
 
     scan: Scan | None = None

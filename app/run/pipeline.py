@@ -27,7 +27,6 @@ from app.types import Labels
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
 
-
 Models: TypeAlias = dict[str, Model]
 """By the stage that runs it."""
 

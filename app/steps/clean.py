@@ -24,7 +24,7 @@ def drop_small(labels: Labels, *, min_share: float) -> Labels:
 def drop_small_regions(labels: Labels, *, min_voxels: float) -> Labels:
     """`labels` without connected regions of all organs together (6 neighbours) of fewer than `min_voxels`; a new array.
 
-    For what phase two claims where phase one saw nothing (paper 001 drops such regions before it takes its box).
+    For what a model claims where nothing told it where to look (paper 001 drops such regions before it takes its box).
     """
     regions = cc3d.connected_components(labels > 0, connectivity=6)
     kept = np.bincount(regions.ravel()) >= min_voxels

@@ -1,6 +1,6 @@
 """Resample: intensities from one grid to another of the same extent. Arrays (z, y, x), lengths mm.
 
-Phase one brings a whole scan to 128x128x128 with it, phase two the crop to the fine model's spacing.
+What a model sees, a whole scan or a crop of it, is brought so to the model's own shape or spacing.
 """
 
 import numpy as np

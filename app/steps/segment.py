@@ -1,7 +1,7 @@
 """Segment: class scores of a model on its grid. Arrays (z, y, x), scores (class, z, y, x), never softmaxed.
 
-Where windows overlap their scores count alike (papers 000 and 003; paper 004 on raw scores). Every window is run: the
-box of phase one is a few windows as a rule, and hardly one of them is without an organ.
+Where windows overlap their scores count alike (papers 000 and 003; paper 004 on raw scores). Every window is run: a
+region is a few windows as a rule, and hardly one of them is without an organ.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.errors import SetupError
 from app.models.bundle import ENGINES, TORCHSCRIPT
 from app.schema import parse
-from app.system.rules import Cleaning, Locating, locating
+from app.system.rules import LOCATING, Cleaning, Locating, choose
 from app.system.toml_file import read_toml
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ class Region:
         if not isinstance(table, Mapping) or not isinstance(table.get("of"), str):
             raise SetupError(f"{file}: field {field}.of must name a stage")
         settings = {name: value for name, value in table.items() if name != "of"}
-        return cls(table["of"], locating(settings, file, field))
+        return cls(table["of"], choose(LOCATING, settings, file, field))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from app.errors import SetupError
 from app.grid import Box, Grid
@@ -117,8 +117,3 @@ CLEANING: dict[str, type[Cleaning]] = {
     "large-parts": LargeParts,
     "large-regions-if-unlocated": LargeRegionsIfUnlocated,
 }
-
-
-def locating(table: Mapping[str, Any], file: Path, field: str) -> Locating:
-    """The rule of a region."""
-    return choose(LOCATING, table, file, field)
