@@ -14,7 +14,7 @@ IMAGE_PACKAGES = {"app", "cc3d", "isal", "nibabel", "numpy", "openvino", "Simple
 
 
 def imported(path):
-    """Dotted names: `from app.steps import locate` is app.steps.locate."""
+    """Dotted names: `from app.steps import region` is app.steps.region."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

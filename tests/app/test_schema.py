@@ -89,6 +89,25 @@ def test_what_is_wrong_is_said_with_file_and_field(change, message):
     assert str(caught.value) == f"f.toml: {message}"
 
 
+class Told:
+    """Reads its own table."""
+
+    @classmethod
+    def from_table(cls, table, file, field):
+        return table, file, field
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    parts: tuple[Told, ...]
+
+
+def test_a_type_that_reads_its_own_table_is_told_where_it_stands():
+    assert parse(Reader, {"parts": ["a", {"b": 1}]}, FILE, "x") == Reader(
+        (("a", FILE, "x.parts[0]"), ({"b": 1}, FILE, "x.parts[1]"))
+    )
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

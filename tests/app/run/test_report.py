@@ -6,7 +6,7 @@ import numpy as np
 
 from app.files.read import read
 from app.grid import Box
-from app.run.pipeline import Outcome
+from app.run.outcome import Outcome
 from app.run.report import Line, Report
 from tests.files import save_nifti
 

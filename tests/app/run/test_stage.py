@@ -56,19 +56,36 @@ def test_the_grid_is_told_before_anything_is_made_on_it():
     assert told == [((40, 21, 72), "fine")]
 
 
-def test_rules_are_applied_in_their_order_and_the_scores_follow():
-    """Left a liver part of 24 voxels in a region with spleen, right one of 12: the order decides what is left."""
+def two_parts():
+    """Liver of 24 voxels, 1.44 ml, and one of 12, 0.72 ml."""
     voxels = np.full(GRID.shape, -1000, np.int16)
     voxels[4:8, 4:6, 4:7] = 40
     voxels[20:22, 4:6, 4:7] = 40
-    keep_half = replace(STAGE, clean=(LargeParts(0.6), LargeRegionsIfUnlocated(1.0)))
-    plain, cleaned = run(voxels), run(voxels, stage=keep_half)
+    return voxels
+
+
+def test_scores_follow_what_the_rules_leave():
+    plain = run(two_parts())
+    cleaned = run(two_parts(), stage=replace(STAGE, clean=(LargeParts(0.6), LargeRegionsIfUnlocated(1.0))))
     assert plain.labels[20:22].any()
     assert not cleaned.labels[20:22].any()
     assert (cleaned.labels[:16] == plain.labels[:16]).all()
     assert (cleaned.scores.argmax(0) == cleaned.labels).all()
-    emptied = replace(STAGE, clean=(LargeRegionsIfUnlocated(1.5), LargeParts(0.6)))
-    assert not run(voxels, stage=emptied).labels.any()  # both regions are smaller: 1.44 and 0.72 ml
-    located = run(voxels, Box((0, 0, 0), GRID.shape), stage=emptied)
-    assert located.labels[4:8].any()
-    assert not located.labels[20:22].any()
+
+
+def test_rules_are_told_whether_there_was_a_box():
+    large = replace(STAGE, clean=(LargeRegionsIfUnlocated(1.5),))
+    assert not run(two_parts(), stage=large).labels.any()
+    located = run(two_parts(), Box((0, 0, 0), GRID.shape), stage=large)
+    assert (located.labels == run(two_parts()).labels).all()
+
+
+def test_rules_are_applied_in_their_order():
+    """The small part of the liver lies beside spleen, 2.16 ml together: it is the largest once the other has gone."""
+    voxels = two_parts()
+    voxels[22:26, 4:6, 4:7] = 900
+    parts, regions = LargeParts(0.6), LargeRegionsIfUnlocated(2.0)
+    assert not run(voxels, stage=replace(STAGE, clean=(parts, regions))).labels.any()
+    left = run(voxels, stage=replace(STAGE, clean=(regions, parts))).labels
+    assert np.bincount(left.ravel()).tolist() == [left.size - 36, 12, 0, 24]
+    assert (left[20:22, 4:6, 4:7] == 1).all()
