@@ -19,8 +19,8 @@ from evaluation.timing import DONE, TimedCase, container_timer, workspace
 LIMIT_SECONDS = 600.0
 LOCALISER = """
 import sys, time
-from pathlib import Path
 from contextlib import nullcontext
+from pathlib import Path
 from app.files.read import read
 from app.models.bundle import load_bundle
 from app.models.engine import load_engine

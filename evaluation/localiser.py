@@ -161,7 +161,7 @@ def padded(case: Case, height_mm: float) -> Case:
     missing = max(0, round(height_mm / case.grid.spacing[0]) - case.grid.shape[0])
     below = missing // 2
     margins = [(below, missing - below), (0, 0), (0, 0)]
-    return _new(case, np.pad(case.voxels, margins, constant_values=int(AIR)), np.pad(case.labels, margins))
+    return _new(case, np.pad(case.voxels, margins, constant_values=AIR), np.pad(case.labels, margins))
 
 
 def stitched(cases: Iterable[Case], height_mm: float) -> Case:
@@ -187,7 +187,7 @@ def stitched(cases: Iterable[Case], height_mm: float) -> Case:
 def _widened(case: Case, side: list[int]) -> tuple[Voxels, Labels]:
     missing = [wanted - n for wanted, n in zip(side, case.grid.shape[1:], strict=True)]
     margins = [(0, 0), *((m // 2, m - m // 2) for m in missing)]
-    return np.pad(case.voxels, margins, constant_values=int(AIR)), np.pad(case.labels, margins)
+    return np.pad(case.voxels, margins, constant_values=AIR), np.pad(case.labels, margins)
 
 
 def _new(case: Case, voxels: Voxels, labels: Labels) -> Case:

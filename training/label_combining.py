@@ -97,7 +97,7 @@ def write_round(cases: list[CaseFiles], predictions: dict[str, Path], without: I
 
 
 def line(organ: str, before: float, after: float, *, stopped: bool) -> str:
-    """For a person."""
+    """An organ's volumes (ml) and their change, for a person."""
     change = f"{after / before - 1:+.1%}" if before else "new" if after else "absent"
     left = "; left as it was, for that is too much" if stopped else ""
     return f"{organ}: {before:.1f} ml, with the predictions {after:.1f} ml ({change}){left}"

@@ -77,10 +77,8 @@ def read_start(path: Path, role: str) -> Start:
 
 def _of_bundle(folder: Path, role: str) -> Start:
     """A bundle says what it has seen in all, not in which of its stages: each is said to have seen everything."""
-    from app.models.bundle import (  # here, because beside a pack there may be torch and numpy alone
-        TORCHSCRIPT,
-        load_bundle,
-    )
+    # here, because beside a pack there may be torch and numpy alone
+    from app.models.bundle import TORCHSCRIPT, load_bundle
     from app.schema import parse
 
     bundle = load_bundle(folder)

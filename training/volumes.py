@@ -16,7 +16,7 @@ from torch import Tensor
 
 from training.recipe import Spacing
 
-AIR = -1024.0  # HU, as `app.files.hounsfield` has it
+AIR = -1024.0  # HU, as `app.types` has it
 POINTS_PER_ORGAN = 400  # where patches may be centred; enough to see an organ everywhere
 ORGAN_FREE_MM = 40  # what is beyond the labels is worth showing from this height on
 

@@ -1,4 +1,8 @@
-"""Networks, one file each: volumes (batch, 1, z, y, x), normalised, to raw class scores (batch, class, z, y, x)."""
+"""Networks, one file each: volumes (batch, 1, z, y, x), normalised, to raw class scores (batch, class, z, y, x).
+
+`attention_unet` sees slices (batch, 1, y, x). A recipe names those that `build_network` knows; the papers' others
+(`attention_unet`, `nnunet`, `scale_aware`) are built by their plan or channels.
+"""
 
 from training.networks.half_resolution import HalfResolutionUNet
 from training.networks.partial_convolution import PartialConvolutionNet

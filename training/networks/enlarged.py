@@ -1,4 +1,5 @@
-"""Enlarged: scores that are coarser than the input, brought to its size inside the network. Tensors as everywhere.
+"""Enlarged: scores that are coarser than the input, brought to its size inside the network. Tensors (batch, channel, z,
+y, x).
 
 Paper 003 runs its coarse model so: the way up ends at a quarter of the resolution (`nnunet.shortened`), and the scores
 are enlarged four times. Inside, so that a caller gets scores as fine as what it showed.

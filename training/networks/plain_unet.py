@@ -1,4 +1,7 @@
-"""Plain U-Net: nnU-Net's plain network, scores on several levels. Tensors (batch, channel, z, y, x)."""
+"""Plain U-Net: the network of the bundles that ship. Tensors (batch, channel, z, y, x).
+
+nnU-Net's plain network (`nnunet`), but of one convolution a level on the way up, which costs most at the finest level.
+"""
 
 from itertools import pairwise
 
@@ -17,7 +20,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class PlainUNet(nn.Module):
-    """Two convolutions a level on the way down, one on the way up, instance norm, leaky ReLU (nnU-Net's plain net).
+    """Two convolutions a level on the way down, one on the way up, instance norm, leaky ReLU.
 
     The input's sides must be multiples of `stem_stride * 2 ** (len(channels) - 1)`. With `stem_stride` 2 the whole
     network runs at half the resolution, and so does its output: the caller reads scores on a grid twice as coarse.
