@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.models.bundle import Bundle, Intensity, Window
+from app.models.bundle import Bundle, Intensity, Window, load_bundle
 from app.run import command_line, pipeline
-from app.system.definition import system_names
+from app.system.definition import WEIGHTS, load_system, system_names
 from app.system.rules import CLEANING, LOCATING
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
@@ -39,6 +39,22 @@ def test_the_options_are_those_of_the_program(capsys):
     known = re.findall(r"^  (?:-h, )?(--[\w-]+(?: [A-Z]+)?)", capsys.readouterr().out, re.MULTILINE)
     written = [option for row in table(PROJECT / "README.md", "| option | |") for option in row]
     assert sorted(written) == sorted(known)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(command_line.EPILOG, id="the program's help"),
+        pytest.param((PROJECT / "README.md").read_text(), id="the README"),
+    ],
+)
+def test_the_labels_are_those_of_the_default_system(text):
+    """`0 background` to `13 left kidney`, between commas or bars, in this order."""
+    system = load_system("viscera")
+    labels = load_bundle(WEIGHTS / system.stage[system.result.of].bundle).labels
+    start = text.index("0 background")
+    listed = re.findall(r"(\d+) ([a-z]+(?: [a-z]+)*)", text[start : text.index("left kidney", start) + 11])
+    assert [(int(number), name.replace(" ", "_")) for number, name in listed] == list(enumerate(labels))
 
 
 def warnings_of(path):

@@ -32,9 +32,9 @@ examples:
   python -m app --inputs scans --outputs masks
   python -m app --inputs scan_0000.nii.gz --outputs masks --report masks/report.jsonl
 
-A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position: 0 background, 1 liver,
-2 right kidney, 3 spleen, 4 pancreas, 5 aorta, 6 inferior vena cava, 7 right and 8 left adrenal gland, 9 gallbladder,
-10 esophagus, 11 stomach, 12 duodenum, 13 left kidney.
+A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position. By the default system:
+0 background, 1 liver, 2 right kidney, 3 spleen, 4 pancreas, 5 aorta, 6 inferior vena cava, 7 right adrenal gland,
+8 left adrenal gland, 9 gallbladder, 10 esophagus, 11 stomach, 12 duodenum, 13 left kidney.
 
 exit status: 0 all done, 1 some scans failed (each has its line), 2 unusable arguments or folders.
 """
