@@ -83,9 +83,10 @@ def test_an_interrupted_measuring_leaves_no_process(tmp_path, monkeypatch):
 
 
 def test_samples_every_tenth_of_a_second_of_all_processes(tmp_path):
-    # 60 MB in the process, then 80 more in a child of it that counts for a second
-    child = "import time; held = bytearray(b'x' * 80_000_000); end = time.time() + 1.5\nwhile time.time() < end: pass"
-    parent = "import subprocess, sys; held = bytearray(b'x' * 60_000_000); "
+    # 60 MB in the process, then 80 more in a child of it that counts for a second; made at once, for a sample would see
+    # a second copy
+    child = "import time; held = bytearray(b'x') * 80_000_000; end = time.time() + 1.5\nwhile time.time() < end: pass"
+    parent = "import subprocess, sys; held = bytearray(b'x') * 60_000_000; "
     parent += f"subprocess.run([sys.executable, '-c', {child!r}])"
     run = measure(python(parent), lambda process: ProcessTree(process).usage, kill_tree, tmp_path / "log")
     assert run.status == 0
