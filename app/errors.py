@@ -4,6 +4,9 @@
 class VisceraError(Exception):
     """Anything that Viscera itself refuses."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # a name in it may hold anything
+
 
 class CaseError(VisceraError):
     """One scan cannot be done; its line says why and the batch goes on."""

@@ -132,7 +132,7 @@ def load_bundle(folder: Path) -> Bundle:
         table = json.loads(path.read_text())
     except OSError as error:
         raise SetupError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SetupError(f"{path}: not JSON: {error}") from error
     if not isinstance(table, dict):
         raise SetupError(f"{path}: the file must be a table")

@@ -76,7 +76,7 @@ def is_report(path: Path) -> bool:
         first = file.readline(LONGEST_LINE)
     try:
         line = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(line, dict) and {"case", "input", "output", "status"} <= {*line}  # in every version
 

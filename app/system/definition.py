@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import SetupError
-from app.models.bundle import ENGINES, TORCHSCRIPT
+from app.models.bundle import ENGINES, TORCHSCRIPT, load_bundle
 from app.schema import parse
 from app.system.rules import LOCATING, Cleaning, Locating, choose
 from app.system.toml_file import read_toml
@@ -78,6 +78,8 @@ class System:
     region: dict[str, Region] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if len(self.title.splitlines()) != 1:
+            raise ValueError(f"field title must be one line, found {self.title!r}")
         for name in (*self.stage, *self.region):
             if not re.fullmatch(r"[\w-]+", name) or name == SCAN:
                 raise ValueError(f"{name!r} cannot be the name of a stage or region (letters, digits, _ -)")
@@ -109,9 +111,24 @@ class System:
 
 
 def load_system(name: str) -> System:
-    """The system of that name under `systems/`, or in the `.toml` file of that path. SetupError says what is wrong."""
+    """The system of that name under `systems/`, or in the `.toml` file of that path. SetupError says what is wrong.
+
+    Its bundles are read, too, but not the files of their engines.
+    """
     path = Path(name) if name.endswith(".toml") else SYSTEMS / f"{name}.toml"
-    return parse(System, read_toml(path, f"; known systems are {', '.join(system_names())}"), path)
+    system = parse(System, read_toml(path, f"; known systems are {', '.join(system_names())}"), path)
+    _check_bundles(system, path)
+    return system
+
+
+def _check_bundles(system: System, path: Path) -> None:
+    for name, stage in system.stage.items():
+        try:
+            engines = load_bundle(WEIGHTS / stage.bundle).files
+        except SetupError as error:
+            raise SetupError(f"{path}: field stage.{name}.bundle: {error}") from error
+        if stage.engine not in engines:
+            raise SetupError(f"{path}: field stage.{name}.engine: {stage.bundle} has only {', '.join(engines)}")
 
 
 def system_names() -> list[str]:

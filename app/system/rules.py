@@ -3,7 +3,6 @@
 Whatever is in the tables at the end may be named by any system.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from app.types import Labels
 
 T = TypeVar("T")
 
+MOST = 1e6  # mm or ml; a body has less of either
+
 
 def choose(known: Mapping[str, type[T]], table: object, file: Path, field: str) -> T:
     """The rule that a table names by `rule`, with its other entries as settings. SetupError names file and field."""
@@ -31,8 +32,8 @@ def choose(known: Mapping[str, type[T]], table: object, file: Path, field: str) 
 
 
 def _at_least_zero(name: str, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be zero or more, found {value}")
+    if not 0 <= value <= MOST:
+        raise ValueError(f"{name} must be zero or more, {MOST:.0f} at most, found {value}")
 
 
 def _share(name: str, value: float) -> None:

@@ -26,7 +26,7 @@ def _read(path: Path, seen: tuple[Path, ...], hint: str) -> dict[str, Any]:
         table = tomllib.loads(path.read_text())
     except OSError as error:
         raise SetupError(f"{path}: cannot be read: {error.strerror}{hint}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SetupError(f"{path}: not TOML: {error}") from error
     base = table.pop("extends", None)
     if base is None:

@@ -1,5 +1,7 @@
+import gzip
 import io
 import json
+import lzma
 import tarfile
 
 import pytest
@@ -99,3 +101,60 @@ def test_a_link_in_place_of_the_manifest(tmp_path):
         archive.addfile(member)
     with pytest.raises(SetupError, match="no file of its usual size"):
         check(path)
+
+
+def blocks(*members, end):
+    """The bytes of a tar file, as far as its members, or to its end. A text is what a link points to."""
+    raw = b""
+    for name, content in members:
+        member = tarfile.TarInfo(name)
+        if isinstance(content, str):
+            member.type, member.linkname, data = tarfile.SYMTYPE, content, b""
+        else:
+            data = json.dumps(content).encode()
+        member.size = len(data)
+        raw += member.tobuf() + data + bytes(-len(data) % 512)
+    return raw + bytes(10240 if end else 0)
+
+
+OURS, THEIRS = (MANIFEST, images("team:latest")), (MANIFEST, images("python:3.11"))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_a_file_of_two_streams_is_read_to_its_end(tmp_path, compress):
+    path = tmp_path / "team.tar.gz"
+    path.write_bytes(compress(blocks(("layer.tar", [0]), end=False)) + compress(blocks(OURS, end=True)))
+    check(path)
+    path.write_bytes(compress(blocks(OURS, end=False)) + compress(blocks(THEIRS, end=True)))
+    with pytest.raises(SetupError, match=r"holds python:3\.11, team:latest, but"):
+        check(path)
+
+
+def test_a_table_beyond_a_link_is_refused(tmp_path):
+    path = tmp_path / "team.tar.gz"
+    path.write_bytes(blocks(OURS, ("a/layer.tar", "../b/layer.tar"), end=True))  # as older engines write them
+    check(path)
+    path.write_bytes(blocks(OURS, ("here", "."), ("here/manifest.json", images("python:3.11")), end=True))
+    with pytest.raises(SetupError, match=r"here/manifest\.json lies beyond a link"):
+        check(path)
+
+
+def test_the_old_table_counts_too(tmp_path):
+    check(saved(tmp_path, OURS, ("repositories", {"team": {"latest": "0"}})))
+    with pytest.raises(SetupError, match=r"holds python:3\.11, team:latest, but"):
+        check(saved(tmp_path, (INDEX, index("team:latest")), ("repositories", {"python": {"3.11": "0"}})))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        pytest.param(b'[{"RepoTags": ["team:latest"], "repotag\xc5\xbf": ["python:3"]}]', "has repotag", id="letters"),
+        pytest.param(b'[{"RepoTags": ["python:3"], "RepoTags": ["team:latest"]}]', "has a field twice", id="twice"),
+        pytest.param(b"[" * 200_000, "no image with a name in it", id="deep"),
+        pytest.param(b'[{"RepoTags": ["a\\nb"]}]', "holds a b, but", id="a name of two lines"),
+    ],
+)
+def test_what_an_engine_reads_in_another_way_is_refused(tmp_path, table, message):
+    with pytest.raises(SetupError, match=message) as refused:
+        check(saved(tmp_path, (MANIFEST, table)))
+    assert len(str(refused.value).splitlines()) == 1

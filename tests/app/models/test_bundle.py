@@ -68,6 +68,7 @@ def without_from(table, field):
     ("table", "message"),
     [
         pytest.param("{", "not JSON", id="half a file"),
+        pytest.param("[" * 100_000, "not JSON", id="too deep"),
         pytest.param("[]", "must be a table", id="a list"),
         pytest.param("3", "must be a table", id="a number"),
         pytest.param(without("intensity"), "field intensity is missing", id="missing"),
