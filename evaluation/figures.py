@@ -24,7 +24,8 @@ from pathlib import Path
 from app.files.read import read
 from app.models.bundle import load_bundle
 from app.models.engine import load_engine
-from app.run.stage import Model, run_stage
+from app.models.engine import Model
+from app.run.stage import run_stage
 from app.steps.resample import use_threads
 from app.system.definition import WEIGHTS, load_system
 scan, system = read(Path(sys.argv[1])), load_system("viscera")

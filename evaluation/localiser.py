@@ -24,9 +24,8 @@ from app.errors import CaseError, SetupError, VisceraError
 from app.files.read import read
 from app.grid import Box, Grid, whole
 from app.models.bundle import load_bundle
-from app.models.engine import load_engine
-from app.models.labels import ORGANS
-from app.run.stage import Answer, Model, run_stage
+from app.models.engine import Model, load_engine
+from app.run.stage import Answer, run_stage
 from app.steps.classify import classify
 from app.steps.resample import use_threads
 from app.system.definition import SCAN, WEIGHTS, Stage, System, load_system
@@ -34,6 +33,7 @@ from app.system.rules import Locating
 from app.types import AIR, Labels, Shape, Voxels
 from evaluation.overlap import dice
 from evaluation.own_files import refuse_foreign
+from evaluation.protocol import ORGANS
 
 SLAB_MM = 100
 SLAB_STEP_MM = 20

@@ -6,8 +6,6 @@ T2andT3_FLARE24_DSC_NSD_Eval.py, Efficiency.py, load_json.py.
 
 from dataclasses import dataclass
 
-from app.models.labels import ORGANS
-
 
 @dataclass(frozen=True, slots=True)
 class Structure:
@@ -35,6 +33,7 @@ TOLERANCES_MM = {  # surface distances that count as none
     "left_kidney": 3,
 }
 LABELLED_SLICES = {"aorta", "inferior_vena_cava", "esophagus"}  # where a reader stops marking them is arbitrary
+ORGANS = tuple(TOLERANCES_MM)  # in the order of their ids, which begin with 1
 STRUCTURES = tuple(
     Structure(label, name, TOLERANCES_MM[name], name in LABELLED_SLICES) for label, name in enumerate(ORGANS, 1)
 )

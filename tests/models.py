@@ -6,14 +6,14 @@ The two bundles differ in every field that may differ, and along every axis: one
 import numpy as np
 
 from app.models.bundle import Bundle, Intensity, Window
-from app.models.labels import CLASSES
-from app.run.stage import Model
+from app.models.engine import Model
+from training.recipe import CHALLENGE_LABELS
 
 LOCALISER = Bundle(
     name="localiser",
     role="localiser",
     axes="zyx",
-    labels=CLASSES,
+    labels=CHALLENGE_LABELS,
     intensity=Intensity(-1200, 1500, 300, 200),
     files={"openvino-int8": {"coarse.xml": "1", "coarse.bin": "2"}},
     training={"scans": ["a"]},
@@ -24,7 +24,7 @@ FINE = Bundle(
     name="fine",
     role="fine",
     axes="zyx",
-    labels=CLASSES,
+    labels=CHALLENGE_LABELS,
     intensity=Intensity(-1024, 3000, -50, 10),
     files={"openvino-float32": {"model.xml": "3", "model.bin": "4"}},
     training={"scans": ["a", "b"]},

@@ -7,9 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from app.models.labels import ORGANS
 from app.run import command_line
 from evaluation.overlap import dice
+from evaluation.protocol import ORGANS
 from tests.shared import CASES, check_volumes, needs_cases
 
 pytestmark = [pytest.mark.slow, needs_cases]

@@ -12,8 +12,8 @@ import numpy as np
 
 from app.errors import VisceraError
 from app.files.read import Scan, read
-from app.models.labels import CLASSES, ORGANS
 from training.layout import CaseFiles, find_cases
+from training.recipe import CHALLENGE_LABELS
 
 OFF_GRID = 0.5  # of a voxel: how far scan and label may lie apart before they are not one grid
 
@@ -38,7 +38,7 @@ def judge(case: CaseFiles) -> Verdict:
     present = np.unique(mask.voxels)
     if not problems and not present.any():
         problems = ("empty mask",)
-    absent = [name for label, name in enumerate(ORGANS, 1) if label not in present]
+    absent = [name for label, name in enumerate(CHALLENGE_LABELS[1:], 1) if label not in present]
     return Verdict(problems, (*scan.warnings, *([f"without {', '.join(absent)}"] if absent else [])))
 
 
@@ -72,9 +72,9 @@ def corner_distance(scan: Scan, mask: Scan) -> float:
 
 def label_problems(labels: np.ndarray) -> Iterator[str]:
     """Values that are no label."""
-    unknown = [f"{value:g}" for value in np.unique(labels) if value not in range(len(CLASSES))]
+    unknown = [f"{value:g}" for value in np.unique(labels) if value not in range(len(CHALLENGE_LABELS))]
     if unknown:
-        yield f"unknown labels {', '.join(unknown[:5])}; known are 0 to {len(CLASSES) - 1}"
+        yield f"unknown labels {', '.join(unknown[:5])}; known are 0 to {len(CHALLENGE_LABELS) - 1}"
 
 
 def line(case: CaseFiles, verdict: Verdict) -> str:

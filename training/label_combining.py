@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from app.errors import CaseError, VisceraError
 from app.files.read import Scan, read
 from app.files.write import write
-from app.models.labels import CLASSES, ORGANS
 from app.types import Labels
 from training.check import label_problems
 from training.layout import TABLE, CaseFiles, find_cases
+from training.recipe import CHALLENGE_LABELS
 
 # The paper paints 1 to 13 and then 10, 9, 8 again: stomach (11) had swallowed gallbladder (9) and left adrenal (8)
 LOW_TO_HIGH = (0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 10, 9, 8)
@@ -73,12 +73,12 @@ def read_pair(case: CaseFiles, prediction: Path) -> tuple[Scan, Labels, Labels]:
 
 def volumes(cases: list[CaseFiles], predictions: dict[str, Path]) -> NDArray[np.float64]:
     """ml by label in all cases that have a prediction, before and after the round: (2, class)."""
-    total = np.zeros((2, len(CLASSES)))
+    total = np.zeros((2, len(CHALLENGE_LABELS)))
     for case in cases:
         if case.name in predictions:
             mask, labels, predicted = read_pair(case, predictions[case.name])
             for row, values in zip(total, (labels, combined(labels, predicted)), strict=True):
-                row += np.bincount(values.ravel(), minlength=len(CLASSES)) * mask.voxel_ml
+                row += np.bincount(values.ravel(), minlength=len(CHALLENGE_LABELS)) * mask.voxel_ml
     return total
 
 
@@ -123,7 +123,7 @@ def main() -> None:
             parser.exit(2, f"{arguments.predictions}: has no NAME.nii.gz of a case whose mask may be changed\n")
         before, after = volumes(cases, predictions)
         stopped = grown_too_much(before, after, arguments.most_growth)
-        for label, organ in enumerate(ORGANS, 1):
+        for label, organ in enumerate(CHALLENGE_LABELS[1:], 1):
             print(line(organ, before[label], after[label], stopped=label in stopped))
         write_round(cases, predictions, stopped, arguments.out)
     except VisceraError as error:

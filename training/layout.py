@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import SetupError
-from app.models.labels import CLASSES
+from training.recipe import CHALLENGE_LABELS
 
 SCAN_ENDING = "_0000.nii.gz"
 ENDING = ".nii.gz"
@@ -75,7 +75,7 @@ def check_labels(path: Path) -> None:
         channels, ending = len(table.get("channel_names", {"0": "CT"})), table.get("file_ending", ENDING)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(f"{path}: not a dataset.json of nnU-Net: {error!r}") from error
-    wanted = {_plain(name): number for number, name in enumerate(CLASSES)}
+    wanted = {_plain(name): number for number, name in enumerate(CHALLENGE_LABELS)}
     moved = [name for name, number in found.items() if wanted.get(name, number) != number]
     sides = {2: "left", 13: "right", 7: "left", 8: "right"}  # "kidney_left" is none of our names, and must not be 2
     moved += [name for name, number in found.items() if number in sides and sides[number] in name]

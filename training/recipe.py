@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 SMALLEST_SIDE = 3
 PARTIAL_CONVOLUTION_STRIDE = 2  # of its scores; its features end at 4, interpolation brings them to 2
 
-# background, then the organs of the challenge by id, as `app.models.labels` has them
+# background, then the organs of the challenge by id
 CHALLENGE_LABELS = (
     "background", "liver", "right_kidney", "spleen", "pancreas", "aorta", "inferior_vena_cava", "right_adrenal_gland",
     "left_adrenal_gland", "gallbladder", "esophagus", "stomach", "duodenum", "left_kidney",

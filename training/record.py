@@ -13,8 +13,8 @@ from typing import Any
 
 from app.errors import SetupError
 from app.models.bundle import FILE_NAME
-from app.models.labels import ORGANS
 from app.system.definition import load_system
+from training.recipe import CHALLENGE_LABELS
 
 
 def accuracy(scores: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def localiser_accuracy(figures: list[dict[str, Any]], engine: str) -> dict[str, 
 
 
 def _by_organ(dice: list[dict[str, float]]) -> dict[str, float]:
-    found = {name: [case[name] for case in dice if name in case] for name in ORGANS}
+    found = {name: [case[name] for case in dice if name in case] for name in CHALLENGE_LABELS[1:]}
     return {name: round(statistics.mean(values), 4) for name, values in found.items() if values}
 
 

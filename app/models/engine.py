@@ -5,6 +5,7 @@ Both are imported when they are asked for: openvino takes .25 s, torch 1.6 s, an
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,14 @@ Engine: TypeAlias = Callable[[Volume], Scores]
 
 The scores may be the engine's own buffer, which its next call overwrites: whoever keeps them copies them.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A bundle, and one of its engines, compiled."""
+
+    bundle: Bundle
+    engine: Engine
 
 
 def load_engine(bundle: Bundle, engine: str, precision: str, threads: int, *, pinned: bool) -> Engine:

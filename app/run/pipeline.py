@@ -4,25 +4,23 @@ read -> every stage of the system (`app.run.stage`), with its regions in between
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
-
-import numpy as np
 
 from app.errors import CaseError
 from app.files.read import Scan, read
 from app.files.write import check_target, write
 from app.grid import Box, Grid
 from app.models.bundle import Bundle, load_bundle
-from app.models.engine import load_engine
+from app.models.engine import Model, load_engine
 from app.run.outcome import Outcome
-from app.run.stage import Answer, Model, run_stage
+from app.run.stage import Answer, run_stage
 from app.steps.resample import use_threads
 from app.steps.restore import restore
+from app.steps.volumes import organ_volumes
 from app.steps.windows import plan_windows
 from app.system.definition import SCAN, WEIGHTS, Region, System
-from app.types import Labels
 
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
@@ -96,7 +94,7 @@ def _run_stages(scan: Scan, system: System, models: Models, outcome: Outcome, me
                 with outcome.timed(told):
                     boxes[told] = _box_of(region, answer, scan.grid)
                 if boxes[told] is None:
-                    outcome.warnings.append("phase one found no organ; the whole volume is processed")
+                    outcome.warnings.append(f"{name} found no organ for {told}; the whole volume is processed")
         if name == system.result.of:
             result = answer
         del answer  # scores of other stages are let go
@@ -133,11 +131,3 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> 
             f"{scan.path.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.3g} GB, more than the "
             f"{limit / 2**30:.3g} GB allowed here; check the spacing, or raise the memory limit"
         )
-
-
-def organ_volumes(mask: Labels, voxel_ml: float, organs: Sequence[str]) -> dict[str, float]:
-    """Millilitres of each organ, by name, in the order of the ids, which begin with 1."""
-    counts = np.zeros(256, np.int64)
-    for plane in mask:  # bincount makes 8 bytes of every voxel: a plane at a time
-        counts += np.bincount(plane.ravel(), minlength=256)
-    return {name: float(counts[i]) * voxel_ml for i, name in enumerate(organs, 1)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from app.grid import Box, Grid, grid_at_spacing, grid_of_shape, whole
 from app.models.bundle import Bundle
-from app.models.engine import Engine
+from app.models.engine import Model
 from app.steps.classify import classify
 from app.steps.clean import demote
 from app.steps.crop import crop
@@ -18,14 +18,6 @@ from app.steps.resample import resample
 from app.steps.segment import segment
 from app.system.definition import Stage
 from app.types import Labels, Scores, Voxels
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A bundle, and one of its engines, compiled."""
-
-    bundle: Bundle
-    engine: Engine
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import numpy as np
 from app.files.read import read
 from app.grid import whole
 from app.models.bundle import Bundle, load_bundle
-from app.models.engine import Engine, load_engine
-from app.run.stage import Model, run_stage
+from app.models.engine import Engine, Model, load_engine
+from app.run.stage import run_stage
 from app.steps.resample import use_threads
 from app.steps.restore import restore
 from app.system.definition import load_system

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid, whole
-from app.run.stage import Model
+from app.models.engine import Model
 from app.system.definition import Stage
 from app.system.rules import OrganBox
 from evaluation import localiser

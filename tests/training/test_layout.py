@@ -3,10 +3,10 @@ import json
 import pytest
 
 from app.errors import SetupError
-from app.models.labels import CLASSES
 from training.layout import find_cases
+from training.recipe import CHALLENGE_LABELS
 
-LABELS = {name: number for number, name in enumerate(CLASSES)}
+LABELS = {name: number for number, name in enumerate(CHALLENGE_LABELS)}
 
 
 def touch(*paths):

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import SetupError
-from app.models.labels import CLASSES
-from training.recipe import as_table, changed_fields, load_recipe, save_recipe
+from training.recipe import CHALLENGE_LABELS, as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 NAMES = ("fine", "half", "localiser", "localiser-001")  # others may lie beside them
@@ -16,7 +15,7 @@ NAMES = ("fine", "half", "localiser", "localiser-001")  # others may lie beside 
 def test_every_recipe_here_loads_and_is_the_same_through_json(tmp_path, name):
     recipe = load_recipe(RECIPES / f"{name}.toml")
     assert recipe.name == name
-    assert recipe.classes == len(CLASSES)
+    assert recipe.classes == len(CHALLENGE_LABELS)
     save_recipe(recipe, tmp_path / "recipe.json")
     assert load_recipe(tmp_path / "recipe.json") == recipe
 
@@ -94,11 +93,11 @@ def test_json_is_plain(tmp_path):
 
 def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():
     recipe = load_recipe(RECIPES / "fine.toml")
-    assert recipe.labels == CLASSES
+    assert recipe.labels == CHALLENGE_LABELS
     with pytest.raises(ValueError, match="labels must be 14 different names"):
-        replace(recipe, labels=(*CLASSES, "tumour"))
+        replace(recipe, labels=(*CHALLENGE_LABELS, "tumour"))
     with pytest.raises(ValueError, match="labels must be 14 different names"):
-        replace(recipe, labels=(*CLASSES[:-1], "liver"))
+        replace(recipe, labels=(*CHALLENGE_LABELS[:-1], "liver"))
 
 
 def test_a_half_resolution_network_sees_every_voxel():

@@ -7,15 +7,15 @@ import pytest
 
 from app.errors import SetupError
 from app.models.bundle import Window, load_bundle
-from app.models.labels import CLASSES
 from tests import models
+from training.recipe import CHALLENGE_LABELS
 
 SHA256 = hashlib.sha256(b"<net/>").hexdigest()
 FINE = {
     "name": "small",
     "role": "fine",
     "axes": "zyx",
-    "labels": list(CLASSES),
+    "labels": list(CHALLENGE_LABELS),
     "intensity": {"low": -160, "high": 240, "mean": 40.0, "deviation": 100},
     "spacing_mm": [2.5, 2, 1.5],
     "window": {"largest": [64, 64, 64], "smallest": [32, 32, 32], "multiple": 16, "step": 0.75},

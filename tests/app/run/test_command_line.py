@@ -13,8 +13,8 @@ import pytest
 
 from app import __version__
 from app.errors import SetupError
-from app.models.labels import ORGANS
 from app.run import command_line
+from evaluation.protocol import ORGANS
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 

@@ -8,11 +8,10 @@ import SimpleITK as sitk
 
 from app.errors import CaseError
 from app.grid import Box
-from app.models.labels import ORGANS
+from app.models.engine import Model
 from app.run import pipeline
 from app.run.outcome import Outcome
-from app.run.pipeline import load_models, organ_volumes, run_case
-from app.run.stage import Model
+from app.run.pipeline import load_models, run_case
 from app.system.definition import Region, Result, Stage, load_system
 from app.system.rules import LargeParts
 from tests.files import body_phantom, lps_affine, save_nifti
@@ -76,7 +75,7 @@ def test_nothing_located_means_the_whole_volume(tmp_path):
     mask, outcome = run(tmp_path, body_phantom(), known_models(localiser=nothing))
     assert outcome.box is None
     assert (mask == 1).any()
-    assert outcome.warnings == ["phase one found no organ; the whole volume is processed"]
+    assert outcome.warnings == ["locate found no organ for abdomen; the whole volume is processed"]
 
 
 def test_what_phase_one_saw_nothing_of_must_be_large(tmp_path):
@@ -115,14 +114,6 @@ def test_what_was_found_before_a_failure_is_kept(tmp_path):
     assert outcome.box is not None
     assert "segment.network" in outcome.seconds
     assert not (tmp_path / "m.nii.gz").exists()
-
-
-def test_organ_volumes():
-    mask = np.array([[[0, 1, 1]], [[13, 13, 13]]], np.uint8)
-    volumes = organ_volumes(mask, 0.5, ORGANS)
-    assert volumes["liver"] == 1.0
-    assert volumes["left_kidney"] == 1.5
-    assert sum(volumes.values()) == 2.5
 
 
 def test_a_wide_slice_is_refused_for_the_window_that_it_is_filled_up_to(tmp_path):

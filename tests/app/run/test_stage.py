@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid
-from app.run.stage import Model, run_stage
+from app.models.engine import Model
+from app.run.stage import run_stage
 from app.system.definition import Stage
 from app.system.rules import LargeParts, LargeRegionsIfUnlocated
 from tests.models import FINE, LOCALISER, tissue_is_liver

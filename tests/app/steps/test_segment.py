@@ -3,9 +3,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from app.models.bundle import Bundle, Intensity, Window
-from app.models.labels import CLASSES
 from app.steps.segment import segment
 from tests.models import LOCALISER
+from training.recipe import CHALLENGE_LABELS
 
 
 def bundle(step=0.5):
@@ -13,7 +13,7 @@ def bundle(step=0.5):
         name="test",
         role="fine",
         axes="zyx",
-        labels=CLASSES,
+        labels=CHALLENGE_LABELS,
         intensity=Intensity(-100, 100, 0, 100),
         files={"openvino-float32": {"model.xml": "", "model.bin": ""}},
         training={},
