@@ -29,7 +29,7 @@ from pathlib import Path
 from tests.mutants import Mutant, mutants
 
 PROJECT = Path(__file__).parent.parent
-COPIED = ("app", "evaluation", "tests", "systems", "weights", "pyproject.toml")
+COPIED = ("app", "evaluation", "training", "tests", "systems", "weights", "pyproject.toml")
 EXPLAINED = PROJECT / "docs" / "MUTATIONS.md"
 LIMIT_SECONDS = 60  # all fast tests of app take ten
 LIMIT_BYTES = 6 << 30  # a mutant may ask for any array

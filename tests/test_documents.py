@@ -102,7 +102,8 @@ def test_the_rules_are_those_that_a_system_may_name(head, known):
 
 
 def test_the_systems_are_those_that_are_there():
-    assert sorted(name for row in table(SYSTEMS_README, "| system | |") for name in row) == system_names()
+    ours = [name for name in system_names() if name.startswith("viscera")]  # a team's may lie beside them
+    assert sorted(name for row in table(SYSTEMS_README, "| system | |") for name in row) == ours
 
 
 def slug(heading):

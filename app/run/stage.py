@@ -11,7 +11,7 @@ from app.grid import Box, Grid, grid_at_spacing, grid_of_shape, whole
 from app.models.bundle import Bundle
 from app.models.engine import Model
 from app.steps.classify import classify
-from app.steps.clean import demote
+from app.steps.clean import swap_winners
 from app.steps.crop import crop
 from app.steps.normalise import normalise
 from app.steps.resample import resample
@@ -59,10 +59,11 @@ def run_stage(
         scores = segment(volume, model.bundle, model.engine)
     with timed("clean"):
         labels = cleaned = classify(scores)
+        labels.flags.writeable = False  # a rule that worked in place would leave the scores as they were
         for rule in stage.clean:
             cleaned = rule(cleaned, fine, located=box is not None)
         if cleaned is not labels:
-            demote(scores, labels, cleaned)
+            swap_winners(scores, labels, cleaned)
     return Answer(scores, cleaned, seen)
 
 

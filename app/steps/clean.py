@@ -31,13 +31,13 @@ def drop_small_regions(labels: Labels, *, min_voxels: float) -> Labels:
     return np.where(kept[regions], labels, 0).astype(np.uint8)
 
 
-def demote(scores: Scores, labels: Labels, cleaned: Labels) -> None:
-    """In place: where `cleaned` says background and `labels` an organ, that organ and background swap their scores.
+def swap_winners(scores: Scores, labels: Labels, cleaned: Labels) -> None:
+    """In place: where `labels`, the scores' winners, and `cleaned` differ, the two classes swap their scores.
 
-    So the scores' winners are `cleaned`, and a part that was dropped stays dropped when scores are interpolated.
+    So the winners are `cleaned`, and a part that was dropped stays dropped when scores are interpolated.
     """
     z, y, x = np.nonzero(labels != cleaned)
-    organ = labels[z, y, x]
-    winning = scores[organ, z, y, x]
-    scores[organ, z, y, x] = scores[0, z, y, x]
-    scores[0, z, y, x] = winning
+    before, after = labels[z, y, x], cleaned[z, y, x]
+    winning = scores[before, z, y, x]
+    scores[before, z, y, x] = scores[after, z, y, x]
+    scores[after, z, y, x] = winning

@@ -8,7 +8,7 @@ from app.grid import Box, Grid
 from app.models.engine import Model
 from app.run.stage import run_stage
 from app.system.definition import Stage
-from app.system.rules import LargeParts, LargeRegionsIfUnlocated
+from app.system.rules import Cleaning, LargeParts, LargeRegionsIfUnlocated
 from tests.models import FINE, LOCALISER, tissue_is_liver
 
 GRID = Grid((32, 16, 48), (5.0, 4.0, 3.0))
@@ -90,3 +90,27 @@ def test_rules_are_applied_in_their_order():
     left = run(voxels, stage=replace(STAGE, clean=(regions, parts))).labels
     assert np.bincount(left.ravel()).tolist() == [left.size - 36, 12, 0, 24]
     assert (left[20:22, 4:6, 4:7] == 1).all()
+
+
+class Everything(Cleaning):
+    """Liver becomes spleen, in a new array or in place."""
+
+    def __init__(self, in_place):
+        self.in_place = in_place
+
+    def __call__(self, labels, grid, *, located):
+        del grid, located
+        changed = labels if self.in_place else labels.copy()
+        changed[changed == 1] = 3
+        return changed
+
+
+def test_a_rule_may_rename_and_the_scores_follow():
+    answer = run(block(), stage=replace(STAGE, clean=(Everything(in_place=False),)))
+    assert set(np.unique(answer.labels)) == {0, 3}
+    assert (answer.scores.argmax(0) == answer.labels).all()
+
+
+def test_a_rule_that_works_in_place_is_stopped():
+    with pytest.raises(ValueError, match="read-only"):
+        run(block(), stage=replace(STAGE, clean=(Everything(in_place=True),)))

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from app.steps.classify import classify
-from app.steps.clean import demote, drop_small, drop_small_regions
+from app.steps.clean import drop_small, drop_small_regions, swap_winners
 
 #          parts of 1: 5 and 1 voxels; of 2: 2 and 1; of 3: one
 ROW = [1, 1, 1, 1, 1, 0, 1, 0, 2, 2, 0, 2, 3]
@@ -41,15 +41,24 @@ def test_neighbouring_organs_are_apart():
     assert_array_equal(drop_small(labels, min_share=1.0), np.array([[[1, 1, 2, 0]]], np.uint8), strict=True)
 
 
-def test_demoted_scores_win_as_cleaned():
+def test_scores_win_as_cleaned():
     scores = np.array([[1, 1, 3], [2, 5, 0], [0, 4, 0]], np.float32).reshape(3, 1, 1, 3)
     labels = classify(scores)
     assert labels.tolist() == [[[1, 1, 0]]]
     cleaned = np.array([[[1, 0, 0]]], np.uint8)
-    demote(scores, labels, cleaned)
+    swap_winners(scores, labels, cleaned)
     assert_array_equal(classify(scores), cleaned)
     assert scores[:, 0, 0, 1].tolist() == [5, 1, 4]  # swapped with background
     assert scores[:, 0, 0, 0].tolist() == [1, 2, 0]  # untouched
+
+
+def test_what_is_renamed_or_filled_wins_too():
+    scores = np.array([[1, 1, 3], [2, 5, 0], [0, 4, 1]], np.float32).reshape(3, 1, 1, 3)
+    renamed_and_filled = np.array([[[1, 2, 2]]], np.uint8)
+    swap_winners(scores, classify(scores), renamed_and_filled)
+    assert_array_equal(classify(scores), renamed_and_filled)
+    assert scores[:, 0, 0, 1].tolist() == [1, 4, 5]
+    assert scores[:, 0, 0, 2].tolist() == [1, 0, 3]
 
 
 def test_regions_of_all_organs_together_by_their_size():

@@ -3,11 +3,13 @@
 import warnings
 
 import numpy as np
-import openvino
-import torch
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
+import openvino  # noqa: E402
 
 
-def openvino_scores(network: torch.nn.Module, volume: torch.Tensor) -> torch.Tensor:
+def openvino_scores(network, volume):
     """Class scores of OpenVINO's float32, from a model whose input has the fixed shape of `volume`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of its own affairs
