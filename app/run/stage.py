@@ -67,8 +67,10 @@ def run_stage(
         scores = segment(volume, model.bundle, model.engine)
     with timed("clean"):
         labels = cleaned = classify(scores)
+        z, y, x = labels.shape  # coarser than the model's grid, as its scores may be
+        own_grid = grid_of_shape(fine, (z, y, x))
         for rule in stage.clean:
-            cleaned = rule(cleaned, fine, located=box is not None)
+            cleaned = rule(cleaned, own_grid, located=box is not None)
         if cleaned is not labels:
             demote(scores, labels, cleaned)
     return Answer(scores, cleaned, seen)

@@ -72,3 +72,14 @@ def test_rules_are_applied_in_their_order_and_the_scores_follow():
     located = run(voxels, Box((0, 0, 0), GRID.shape), stage=emptied)
     assert located.labels[4:8].any()
     assert not located.labels[20:22].any()
+
+
+def test_rules_measure_on_the_grid_of_the_labels_which_may_be_coarser_than_the_models():
+    """The block is 46 ml, on whatever grid: of scores half as fine 96 voxels of 0.48 ml."""
+
+    def half(volume):
+        return tissue_is_liver(LOCALISER)(volume)[:, ::2, ::2, ::2]
+
+    for least, kept in ((45.0, True), (47.0, False)):
+        stage = replace(STAGE, clean=(LargeRegionsIfUnlocated(least),))
+        assert bool(run(block(), stage=stage, engine=half).labels.any()) == kept
