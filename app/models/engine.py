@@ -55,6 +55,7 @@ def _openvino(files: list[Path], bundle: Bundle, precision: str, threads: int, p
 
     core = openvino.Core()
     model_path = next(path for path in files if path.suffix == ".xml")
+    weights_path = next(path for path in files if path.suffix == ".bin")  # checked; not what OpenVINO finds beside it
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": precision,
@@ -62,7 +63,7 @@ def _openvino(files: list[Path], bundle: Bundle, precision: str, threads: int, p
         "ENABLE_CPU_PINNING": pinned,
     }
     try:
-        model = core.read_model(model_path)
+        model = core.read_model(model_path, weights_path)
         _check_openvino(model, bundle, model_path)
         compiled = core.compile_model(model, "CPU", options)
     except RuntimeError as error:
@@ -107,6 +108,10 @@ def _check_openvino(model: Any, bundle: Bundle, path: Path) -> None:
     """SetupError unless a model that OpenVINO has read takes the bundle's volumes and answers as the bundle says."""
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise SetupError(f"{path}: has {len(model.inputs)} inputs and {len(model.outputs)} outputs, needs one of each")
+    kinds = [model.input(0).element_type, model.output(0).element_type]
+    if not all(kind.is_real() for kind in kinds):
+        names = " and ".join(kind.get_type_name() for kind in kinds)
+        raise SetupError(f"{path}: its input and output are {names}, both must be floating point")
     known = model.input(0).partial_shape
     for volume in _volumes(bundle):
         if not known.compatible(type(known)([1, 1, *volume])):

@@ -119,12 +119,14 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> 
 
     A slice of a few voxels is filled up to a window, and its scores with it.
     """
-    if bundle.window is None:
-        return  # the same for every scan, and in MODELS_BYTES
-    filled = plan_windows(fine.shape, bundle.window).filled(fine.shape)
     here = scan.voxels.nbytes + math.prod(scan.grid.shape) + MODELS_BYTES
-    arrays = len(bundle.labels) + 2  # scores, the volume and its normalised copy
-    needed = math.prod(filled) * BYTES_PER_SCORE * arrays + here
+    per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
+    if bundle.window is None and math.prod(fine.shape) * per_voxel <= MODELS_BYTES:
+        return  # the same for every scan, and in MODELS_BYTES
+    needed = math.prod(fine.shape) * per_voxel + here
+    if bundle.window is not None and limit is not None and needed <= limit:  # so that windows can be counted
+        filled = plan_windows(fine.shape, bundle.window).filled(fine.shape)
+        needed = math.prod(filled) * per_voxel + here
     if limit is not None and needed > limit:
         extent = " x ".join(f"{length:.0f}" for length in fine.extent)
         raise CaseError(

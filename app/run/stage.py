@@ -60,8 +60,10 @@ def run_stage(
     with timed("clean"):
         labels = cleaned = classify(scores)
         labels.flags.writeable = False  # a rule that worked in place would leave the scores as they were
+        z, y, x = labels.shape  # coarser than the model's grid, as its scores may be
+        own_grid = grid_of_shape(fine, (z, y, x))
         for rule in stage.clean:
-            cleaned = rule(cleaned, fine, located=box is not None)
+            cleaned = rule(cleaned, own_grid, located=box is not None)
         if cleaned is not labels:
             swap_winners(scores, labels, cleaned)
     return Answer(scores, cleaned, seen)

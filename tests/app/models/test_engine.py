@@ -138,6 +138,21 @@ def unpooled(classes=14, factor=2):
     return openvino.Model([opset13.add(up, beside, auto_broadcast="NONE")], [volume], "tiny")
 
 
+def answered(kind):
+    """Its scores in another type of number."""
+    model = network()
+    scores = opset13.convert(model.get_results()[0].input_value(0), kind)
+    return openvino.Model([scores], model.get_parameters(), "tiny")
+
+
+def given(kind):
+    """Takes its volume in another type of number."""
+    volume = opset13.parameter([1, 1, -1, -1, -1], kind, name="volume")
+    kernel = opset13.constant(np.ones((14, 1, 1, 1, 1), np.float32))
+    scores = opset13.convolution(opset13.convert(volume, "f32"), kernel, [1] * 3, [0] * 3, [0] * 3, [1] * 3)
+    return openvino.Model([scores], [volume], "tiny")
+
+
 def saved(bundle, folder, model):
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
     digests = {name: sha256((folder / name).read_bytes()).hexdigest() for name in ("model.bin", "model.xml")}
@@ -199,6 +214,8 @@ def test_a_localisers_scores_cover_its_volume(tmp_path, stride, message):
             r"cannot take \(48, 48, 48\), which field window says",
             id="a coarser multiple, met between smallest and largest",
         ),
+        pytest.param(FINE, given(np.uint8), "are u8 and f32, both must be floating", id="a volume of u8"),
+        pytest.param(FINE, answered("i32"), "are f32 and i32, both must be floating point", id="whole scores"),
         pytest.param(FINE, network(inputs=2), "2 inputs and 1 outputs, needs one of each", id="two inputs"),
         pytest.param(FINE, network(outputs=2), "1 inputs and 2 outputs, needs one of each", id="two outputs"),
     ],
@@ -208,6 +225,18 @@ def test_a_network_that_is_not_its_bundles_is_refused_when_it_is_loaded(tmp_path
         loaded(bundle, tmp_path, model)
     assert str(caught.value).startswith(f"{tmp_path / 'model.xml'}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_the_weights_are_those_that_the_bundle_names_and_checks(tmp_path):
+    bundle = saved(FINE, tmp_path, network())
+    files = bundle.files["openvino-float32"]
+    (tmp_path / "model.bin").rename(tmp_path / "named.bin")
+    (tmp_path / "model.bin").write_bytes(bytes(14 * 4))  # what OpenVINO would take by itself, and scores of 0
+    named = replace(
+        bundle, files={"openvino-float32": {"named.bin": files["model.bin"], "model.xml": files["model.xml"]}}
+    )
+    engine = load_engine(named, "openvino-float32", "f32", 1, pinned=False)
+    assert (engine(np.ones((16, 16, 32), np.float32))[:, 0, 0, 0] == np.arange(1, 15)).all()
 
 
 def test_a_network_with_the_bundles_own_multiple_is_taken(tmp_path):

@@ -135,6 +135,22 @@ def test_a_field_of_view_beyond_the_memory_limit_is_refused(tmp_path):
         )  # fmt: skip
 
 
+def test_a_field_of_view_whose_windows_cannot_even_be_counted_is_refused(tmp_path):
+    source = save_nifti(tmp_path / "a.nii.gz", body_phantom(), lps_affine((1e20, 1e20, 1e20)))
+    with pytest.raises(CaseError, match="more than the 8 GB allowed here; check the spacing"):
+        run_case(
+            source, tmp_path / "m.nii.gz", SYSTEM, lambda: known_models(localiser=nothing), Outcome(),
+            threads=1, memory_limit=8 << 30,
+        )  # fmt: skip
+
+
+def test_a_model_of_a_shape_beyond_the_memory_limit_is_refused(tmp_path):
+    models = known_models()
+    models["locate"] = Model(replace(LOCALISER, shape=(600, 600, 600)), nothing)
+    with pytest.raises(CaseError, match=r"to segment need 16\.6 GB, more than the 8 GB"):
+        run(tmp_path, body_phantom(), models, memory_limit=8 << 30)
+
+
 def block():
     """x, y, z voxels of 3 x 4 x 5 mm: 48 x 32 x 32, as the localiser's 48 x 16 x 32 divide them. 69 ml of tissue."""
     voxels = np.full((48, 32, 32), -1000, np.int16)

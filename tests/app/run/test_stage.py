@@ -114,3 +114,14 @@ def test_a_rule_may_rename_and_the_scores_follow():
 def test_a_rule_that_works_in_place_is_stopped():
     with pytest.raises(ValueError, match="read-only"):
         run(block(), stage=replace(STAGE, clean=(Everything(in_place=True),)))
+
+
+def test_rules_measure_on_the_grid_of_the_labels_which_may_be_coarser_than_the_models():
+    """The block is 46 ml, on whatever grid: of scores half as fine 96 voxels of 0.48 ml."""
+
+    def half(volume):
+        return tissue_is_liver(LOCALISER)(volume)[:, ::2, ::2, ::2]
+
+    for least, kept in ((45.0, True), (47.0, False)):
+        stage = replace(STAGE, clean=(LargeRegionsIfUnlocated(least),))
+        assert bool(run(block(), stage=stage, engine=half).labels.any()) == kept
