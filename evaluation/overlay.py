@@ -96,6 +96,8 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = [path for path in (arguments.mask, arguments.slices_of) if path is not None]
     try:
+        if arguments.picture.suffix != ".png":
+            raise VisceraError(f"{arguments.picture}: must end in .png")
         refuse_foreign(arguments.picture, MARK)
         scan, *masks = (read(path) for path in (arguments.scan, *paths))
     except (VisceraError, OSError) as error:
@@ -103,10 +105,16 @@ def main() -> None:
     for path, mask in zip(paths, masks, strict=True):
         if scan.grid.shape != mask.grid.shape:
             parser.exit(2, f"{path.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
+        if not np.isin(mask.voxels, range(len(COLOURS))).all():
+            parser.exit(2, f"{path.name}: has other values than 0 to {len(COLOURS) - 1}, the labels drawn here\n")
     labels, *slices_of = (mask.voxels.astype(np.uint8) for mask in masks)
     said = PngInfo()
     said.add_text("Software", MARK)
-    overlay(scan.voxels, labels, scan.grid.spacing, *slices_of).save(arguments.picture, pnginfo=said)
+    picture = overlay(scan.voxels, labels, scan.grid.spacing, *slices_of)
+    try:
+        picture.save(arguments.picture, pnginfo=said)
+    except OSError as error:
+        parser.exit(2, f"{arguments.picture}: cannot be written: {error.strerror}\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.errors import SetupError
-from app.files.cases import ENDINGS, case_name, mask_name
+from app.files.cases import ENDINGS, case_name, identity, mask_name
 from evaluation.containers import Engine
 from evaluation.efficiency import COLUMNS, summary, write_rows, write_samples
 from evaluation.efficiency_plot import draw_curves
@@ -42,7 +42,8 @@ INTERRUPTED, TERMINATED = 130, 143  # exit statuses, as shells have them
 WATCHED_SECONDS = 0.2  # for what else is running, before each case
 DELAYS = 20  # readings of our own share of a time
 TABLE, SUMMARY = "efficiency.csv", "summary.txt"
-FOLDERS = ("masks", "curves", "samples", "logs")
+MASKS = "masks"
+FOLDERS = (MASKS, "curves", "samples", "logs")
 
 
 def time_all(scans: list[Path], timer: CaseTimer, out: Path, mark: str) -> list[TimedCase]:
@@ -50,12 +51,12 @@ def time_all(scans: list[Path], timer: CaseTimer, out: Path, mark: str) -> list[
 
     What an earlier run left is removed. SetupError where anything else is in the way.
     """
-    _clear(out)
+    _clear(out, scans)
     for name in FOLDERS:
         (out / name).mkdir(parents=True, exist_ok=True)
     found: list[TimedCase] = []
     for scan in scans:
-        kept = out / "masks" / mask_name(scan)
+        kept = out / MASKS / mask_name(scan)
         busy = busy_percent(WATCHED_SECONDS)
         with workspace(out) as place:
             case = replace(timer(scan, place), other_load=busy)
@@ -72,10 +73,11 @@ def time_all(scans: list[Path], timer: CaseTimer, out: Path, mark: str) -> list[
     return found
 
 
-def _clear(out: Path) -> None:
+def _clear(out: Path, scans: list[Path]) -> None:
     """Removes what an earlier run left, which would be scored along with ours: what its table names, and no other file.
 
-    SetupError, before anything is removed, where something else is there.
+    SetupError, before anything is removed, where something else is there: a mask that was changed since, or is to be
+    timed, too.
     """
     refuse_foreign(out / TABLE, ",".join(COLUMNS), out / SUMMARY)
     left = {path for name in _earlier_cases(out / TABLE) for path in _files(out, name)}
@@ -84,6 +86,12 @@ def _clear(out: Path) -> None:
         inside = [path for path in folder.glob("*") if path not in left or path.is_dir()]
         if others := [folder] if folder.is_symlink() or folder.is_file() else inside:
             raise SetupError(f"{others[0]}: exists and is not of an earlier run; choose another --out, or move it away")
+    inputs = {identity(scan) for scan in scans} - {None}
+    for path in sorted(left):
+        if identity(path) in inputs:
+            raise SetupError(f"{path}: is to be timed, and of an earlier run, which is removed; choose another --out")
+        if path.parent.name == MASKS and path.exists() and path.stat().st_mtime > (out / TABLE).stat().st_mtime:
+            raise SetupError(f"{path}: was changed since the earlier run; choose another --out, or move it away")
     for path in (*left, out / SUMMARY, out / TABLE):
         path.unlink(missing_ok=True)
 
@@ -100,7 +108,7 @@ def _files(out: Path, scan: Path) -> list[Path]:
     """What a case leaves, by the name of its scan."""
     endings = {"curves": ".png", "samples": ".csv", "logs": ".txt"}
     others = [out / folder / f"{case_name(scan)}{ending}" for folder, ending in endings.items()]
-    return [out / "masks" / mask_name(scan), *others]
+    return [out / MASKS / mask_name(scan), *others]
 
 
 def local_timer(limit: float | None) -> CaseTimer:

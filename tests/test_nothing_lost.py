@@ -61,8 +61,15 @@ def world(tmp_path, monkeypatch):
         write(Path("foreign", name), "of somebody else")
     for name in ("timed/efficiency.csv", "timed/masks/P2.nii.gz", "timed/summary.txt", "curves/curves/P1.png"):
         write(Path(name), "of somebody else")
-    for name in ("run/averaged.pt", "drawn/curves.png", "teacher/teacher.pt", "pack.partial/index.json"):
+    for name in (
+        "run/averaged.pt",
+        "drawn/curves.png",
+        "empty/curves.png",
+        "teacher/teacher.pt",
+        "pack.partial/index.json",
+    ):
         write(Path(name), "of somebody else")
+    Path("empty/metrics.csv").touch()
     return tmp_path
 
 
@@ -160,6 +167,10 @@ EXPORT = "training.export tiny.toml --run RUN --data phantoms --weights"
         pytest.param(f"{EXPORT} more --replace", "holds notes.txt", id="a bundle and another file"),
         pytest.param("training.train tiny.toml --data phantoms --out foreign", "is of no run", id="a run onto a table"),
         pytest.param("training.train tiny.toml --data phantoms --out run", "has weights", id="a run onto weights"),
+        pytest.param(
+            "training.train tiny.toml --data phantoms --out empty", "is of no run", id="an empty table beside"
+        ),
+        pytest.param("training.pictures empty", "no metrics.csv of", id="curves of an empty table"),
         pytest.param("training.train tiny.toml --data phantoms --out drawn", "is of no run", id="a run onto a picture"),
         pytest.param(f"{PACK} pack", "", id="what is beside a pack"),
         pytest.param(f"{PACK} foreign", "is there already", id="a pack onto a folder"),

@@ -11,7 +11,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from training.run_files import CURVES, EVALUATIONS, METRICS, SLICES
+from training.run_files import CURVES, EVALUATIONS, METRICS, SLICES, is_table
 
 WINDOW = (-160, 240)  # HU
 COLOURS = "tab20"
@@ -77,8 +77,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder that training.train writes")
     run = parser.parse_args().run
-    if not (run / METRICS).exists():
-        parser.exit(2, f"{run}: no {METRICS} here, so no run of training.train\n")
+    metrics = run / METRICS
+    if not metrics.exists() or not metrics.stat().st_size or not is_table(metrics):  # its curves would be replaced
+        parser.exit(2, f"{run}: no {METRICS} of training.train here, so no run of it\n")
     draw(run)
 
 

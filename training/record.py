@@ -59,6 +59,12 @@ def _by_organ(dice: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(statistics.mean(values), 4) for name, values in found.items() if values}
 
 
+def _role(card: Any, path: Path) -> str:
+    if not isinstance(card, dict) or not isinstance(card.get("role"), str):
+        raise SetupError(f"{path}: names no role; give a bundle's folder")
+    return str(card["role"])
+
+
 def _check_system(system: str, bundle: str) -> None:
     """ValueError where the scores are of a system that runs another bundle."""
     found = load_system(system)
@@ -77,15 +83,20 @@ def main() -> None:
     path = arguments.bundle / FILE_NAME
     try:
         card, scores = json.loads(path.read_text()), json.loads(arguments.scores.read_text())
-        if card["role"] == "localiser":
+        role = _role(card, path)
+        if role == "localiser":
             card["accuracy"] = localiser_accuracy(scores[arguments.engine], arguments.engine)
         else:
             _check_system(scores["system"], card["name"])
             card["accuracy"] = accuracy(scores)
-    except (OSError, ValueError, SetupError) as error:
+    except SetupError as error:
+        parser.exit(2, f"{error}\n")
+    except (OSError, ValueError) as error:
         parser.exit(2, f"{arguments.scores}: {error}\n")
     except KeyError as error:
-        parser.exit(2, f"{arguments.scores}: no {error} in it; it is not of a {card['role']}\n")
+        parser.exit(2, f"{arguments.scores}: no {error} in it; it is not of a {role}\n")
+    except (TypeError, AttributeError):
+        parser.exit(2, f"{arguments.scores}: holds no scores, or none of a {role}\n")
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(card, indent=1) + "\n")
     os.replace(partial, path)

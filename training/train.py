@@ -140,7 +140,7 @@ class Run:
             for table in tables:
                 if not is_table(table):
                     raise ValueError(f"{table}: exists and is of no run; choose another --out")
-            if (self.out / CURVES).exists() and not any(table.exists() for table in tables):
+            if (self.out / CURVES).exists() and not any(table.exists() and table.stat().st_size for table in tables):
                 raise ValueError(f"{self.out / CURVES}: exists and is of no run; choose another --out")
             for path in (*tables, self.out / CURVES):
                 path.unlink(missing_ok=True)

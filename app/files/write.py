@@ -19,7 +19,8 @@ from app.files.orientation import Orientation
 from app.files.read import Header
 from app.types import Labels
 
-GZIP_WITH_NAME = b"\x1f\x8b\x08\x08"  # RFC 1952: deflate, and a name from byte 10 on
+# RFC 1952: deflate, and a name from byte 10 on. No time, which gzip would write beside a name that gunzip -N gave back
+GZIP_WITH_NAME = b"\x1f\x8b\x08\x08\0\0\0\0"
 NAME_AT = 10
 MARK = "viscera mask "  # the name; the version follows
 GZIP_LEVEL = 1  # of isal's 0..3; a mask is mostly zeros: higher levels save little and cost time

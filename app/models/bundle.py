@@ -18,6 +18,7 @@ FILE_NAME = "bundle.json"
 AXES = "zyx"
 BACKGROUND = "background"
 MOST_LABELS = 255  # a mask is uint8, and restoring needs one value
+MOST_HU = 1e6
 TORCHSCRIPT = "torchscript"
 SUFFIXES = {"openvino-float32": {".xml", ".bin"}, "openvino-int8": {".xml", ".bin"}, TORCHSCRIPT: {".pt"}}
 ENGINES = tuple(SUFFIXES)
@@ -33,9 +34,9 @@ class Intensity:
     deviation: float
 
     def __post_init__(self) -> None:
-        finite = all(math.isfinite(value) for value in (self.low, self.high, self.mean, self.deviation))
-        if not finite or not self.low < self.high or not self.deviation > 0:
-            raise ValueError(f"needs finite values, low < high and deviation > 0, got {self}")
+        usual = all(abs(value) <= MOST_HU for value in (self.low, self.high, self.mean, self.deviation))
+        if not usual or not self.low < self.high or not self.deviation >= 1 / MOST_HU:
+            raise ValueError(f"needs low < high and deviation > 0, none beyond what float32 can tell apart, got {self}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,3 +50,23 @@ def test_another_mask_can_decide_on_the_slices(tmp_path, monkeypatch, capsys):
 def test_an_empty_mask_gives_a_picture_too():
     picture = overlay(np.zeros((1, 3, 2), np.int16), np.zeros((1, 3, 2), np.uint8), (5.0, 1.0, 1.0))
     assert picture.height == HEIGHT
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        pytest.param("p.nii.gz", 1, "p.nii.gz: must end in .png", id="no picture"),
+        pytest.param("nowhere/p.png", 1, "nowhere/p.png: cannot be written: No such file", id="no folder"),
+        pytest.param("p.png", 14, "mask.nii.gz: has other values than 0 to 13", id="a lesion"),
+    ],
+)
+def test_what_cannot_be_drawn_is_a_line(tmp_path, monkeypatch, capsys, name, value, message):
+    save_nifti(tmp_path / "scan.nii.gz", np.zeros((4, 4, 4), np.int16), lps_affine((1.0, 1.0, 1.0)))
+    save_nifti(tmp_path / "mask.nii.gz", np.full((4, 4, 4), value, np.uint8), lps_affine((1.0, 1.0, 1.0)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["overlay", "scan.nii.gz", "mask.nii.gz", name])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (caught.value.code, message in line) == (2, True)
+    assert not (tmp_path / name).exists()

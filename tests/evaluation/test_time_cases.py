@@ -1,5 +1,6 @@
 import csv
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -51,6 +52,25 @@ def test_a_file_that_no_earlier_run_left_stops_it_before_anything_is_removed(tmp
     with pytest.raises(SetupError, match=rf"{name}: exists and is not of an earlier run"):
         time_all([Path("a.nii.gz")], done, tmp_path, "")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_mask_that_was_corrected_since_is_kept(tmp_path):
+    time_all([Path("a.nii.gz")], done, tmp_path, "")
+    mask, table = tmp_path / "masks" / "a.nii.gz", tmp_path / "efficiency.csv"
+    save_nifti(mask, np.ones((2, 2, 2), np.uint8))
+    os.utime(mask, (table.stat().st_mtime + 1,) * 2)
+    corrected = mask.read_bytes()
+    with pytest.raises(SetupError, match=r"a\.nii\.gz: was changed since the earlier run"):
+        time_all([Path("a.nii.gz")], done, tmp_path, "")
+    assert mask.read_bytes() == corrected
+
+
+def test_a_mask_of_an_earlier_run_that_is_to_be_timed_is_kept(tmp_path):
+    time_all([Path("a.nii.gz")], done, tmp_path / "out", "")
+    (tmp_path / "link").symlink_to("out/masks")
+    with pytest.raises(SetupError, match=r"a\.nii\.gz: is to be timed, and of an earlier run"):
+        time_all([tmp_path / "link" / "a.nii.gz"], done, tmp_path / "out", "")
+    assert (tmp_path / "out" / "masks" / "a.nii.gz").exists()
 
 
 def run(monkeypatch, *arguments):

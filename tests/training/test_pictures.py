@@ -31,3 +31,14 @@ def test_curves_and_slices(tmp_path, monkeypatch):
 def test_a_run_that_has_nothing_yet(tmp_path):
     pictures.draw(tmp_path)
     assert (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("table", ["", "epoch,loss\n1,2\n"])
+def test_the_curves_of_something_else_are_not_replaced(tmp_path, monkeypatch, capsys, table):
+    (tmp_path / "metrics.csv").write_text(table)
+    (tmp_path / "curves.png").write_text("of somebody else")
+    monkeypatch.setattr(sys, "argv", ["pictures", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        pictures.main()
+    assert "no metrics.csv of training.train here" in capsys.readouterr().err
+    assert (tmp_path / "curves.png").read_text() == "of somebody else"

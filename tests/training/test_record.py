@@ -71,3 +71,26 @@ def test_scores_of_two_predictions_are_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         record.main()
     assert "scores.json: scores of two predictions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("card", "scores", "message"),
+    [
+        pytest.param(3, {}, "bundle.json: names no role", id="a number for a card"),
+        pytest.param({}, {}, "bundle.json: names no role", id="a card of nothing"),
+        pytest.param({"role": "fine", "name": "fine"}, [], "scores.json: holds no scores", id="a list for scores"),
+        pytest.param(
+            {"role": "fine", "name": "fine"}, {"system": 3}, "scores.json: holds no", id="a number for a name"
+        ),
+        pytest.param({"role": "localiser"}, {"openvino-int8": 3}, "none of a localiser", id="a number for figures"),
+    ],
+)
+def test_files_of_something_else_are_a_line(tmp_path, monkeypatch, capsys, card, scores, message):
+    (tmp_path / "bundle.json").write_text(json.dumps(card))
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    monkeypatch.setattr(sys, "argv", ["record", str(tmp_path), str(tmp_path / "scores.json")])
+    with pytest.raises(SystemExit) as caught:
+        record.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (caught.value.code, message in line) == (2, True)
+    assert json.loads((tmp_path / "bundle.json").read_text()) == card

@@ -155,6 +155,9 @@ def test_a_mask_that_another_program_stored_again_is_no_longer_ours(tmp_path, pr
         pytest.param(b"", True, id="an empty file"),
         pytest.param(b"viscera mask 0.1.0", False, id="words"),
         pytest.param(gzip.compress(b"viscera mask 0.1.0"), False, id="compressed words"),
+        pytest.param(
+            b"\x1f\x8b\x08\x08time\0\x03viscera mask 0.1.0\0", False, id="stored again by gzip, under our name"
+        ),
         pytest.param(b"\x1f\x8b\x08\x08\0\0\0\0\0\xffother mask 0.1.0\0", False, id="another's name"),
         pytest.param(b"\x1f\x8b\x08 and no more", False, id="damaged"),
     ],

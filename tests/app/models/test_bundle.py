@@ -97,6 +97,10 @@ def without_from(table, field):
             FINE | {"intensity": FINE["intensity"] | {"deviation": 0}}, "intensity: needs", id="division by 0"
         ),
         pytest.param(
+            FINE | {"intensity": FINE["intensity"] | {"deviation": 1e-50}}, "intensity: needs", id="0 in float32"
+        ),
+        pytest.param(FINE | {"intensity": FINE["intensity"] | {"mean": 1e39}}, "intensity: needs", id="inf in float32"),
+        pytest.param(
             FINE | {"intensity": FINE["intensity"] | {"gain": 1}}, "field intensity.gain", id="unknown inside"
         ),
         pytest.param(FINE | {"window": FINE["window"] | {"step": 2}}, "window: .*step", id="impossible inside"),
