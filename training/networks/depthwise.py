@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import config, njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
+
+# torch's own kind of threads; those of TBB, numba's first choice, complain of every process that is forked
+config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]  # type: ignore[attr-defined]
 
 Planes = NDArray[np.float32]  # (batch * channel, z, y, x)
 

@@ -24,7 +24,7 @@ INFINITE, NAN = float("inf"), float("nan")
     ],
 )  # fmt: skip
 def test_impossible_figures_are_refused(figures):
-    with pytest.raises(ValueError, match="needs finite values"):
+    with pytest.raises(ValueError, match="deviation > 0"):
         Intensity(*figures)
 
 

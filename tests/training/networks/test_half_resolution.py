@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
+from tests.training.networks.exported import openvino_scores  # noqa: E402
 from training.networks.half_resolution import (  # noqa: E402
     Depthwise,
     HalfResolutionUNet,
@@ -58,3 +60,16 @@ def test_depthwise_is_the_same_in_training_and_in_use():
     torch.manual_seed(0)
     layer, features = Depthwise(3), torch.randn(2, 3, 4, 5, 6)
     torch.testing.assert_close(layer.train()(features), layer.eval()(features))
+
+
+def test_in_use_the_norms_are_part_of_the_convolutions():
+    openvino = pytest.importorskip("openvino")
+    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1)
+    volume = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    network.train()(volume)  # so that the running statistics are not those of nothing
+    model = openvino.convert_model(network.eval(), example_input=volume)
+    kinds = {operation.get_type_name() for operation in model.get_ops()}
+    assert not kinds & {"MVN", "BatchNormInference"}
+    with torch.inference_mode():
+        theirs = network(volume)
+    np.testing.assert_allclose(openvino_scores(network, volume), theirs, atol=1e-4)
