@@ -12,13 +12,15 @@ MARKER = ".made-by-viscera"
 def refuse_foreign(path: Path, mark: str, *beside: Path) -> None:
     """SetupError where writing `path` would replace what is not ours: a file whose start does not hold `mark`.
 
-    beside: files that are always written together with it, so that they are ours where it is there and ours. What is
-    empty is nobody's, and a pipe or device loses nothing. OSError where a file cannot be read.
+    beside: files that are always written together with it, so that they are ours where it is there and ours, unless
+    they are links. What is empty is nobody's, and a pipe or device loses nothing. OSError where a file cannot be read.
     """
     if not _is_taken(path):
         foreign = next(filter(_is_taken, beside), None)
+    elif path.is_file() and mark.encode() in _start(path):
+        foreign = next((other for other in beside if other.is_symlink()), None)  # to whatever it may be
     else:
-        foreign = None if path.is_file() and mark.encode() in _start(path) else path
+        foreign = path
     if foreign is not None:
         raise _refusal(foreign)
 

@@ -13,6 +13,7 @@ from app.errors import SetupError, VisceraError
 from app.files.cases import identity, mask_name
 from app.files.write import is_replaceable
 from app.run.command_line import main as segment
+from app.system.definition import load_system
 from evaluation.masks import mask_paths
 from evaluation.score_files import refuse_others, write_all
 from evaluation.scoring import score_folders
@@ -24,10 +25,11 @@ def validate(data: Path, outputs: Path, system: str) -> int:
     """Writes a mask into `outputs` for every scan in `data`; only scans are handed on, not the masks beside them.
 
     The app's exit status: 1 where scans failed, 2 where nothing could be segmented. SetupError, before anything is
-    removed, where `outputs` is the truth's folder or holds what Viscera did not write.
+    removed, where `outputs` is the truth's folder or holds what Viscera did not write, or the system cannot be run.
 
     Masks of an earlier run are removed first: a scan that fails today is missing, not as good as it once was.
     """
+    load_system(system)  # before masks are removed that it could not make
     _check_outputs(data, outputs)
     with tempfile.TemporaryDirectory() as folder:
         for scan, mask in _masks(data, outputs):

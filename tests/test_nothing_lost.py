@@ -213,6 +213,14 @@ def test_what_validate_wrote_itself_is_written_anew_and_a_scan_that_fails_is_mis
     assert not (world / "out" / "P1.nii.gz").exists()
 
 
+def test_validate_with_a_system_that_cannot_be_run_removes_no_mask(world, monkeypatch, capsys):
+    assert run(monkeypatch, f"{VALIDATE} out") == 0
+    before = contents(world)
+    assert run(monkeypatch, f"{VALIDATE} out --system viscerra") == 2
+    assert contents(world) == before
+    assert "known systems are" in capsys.readouterr().err
+
+
 def test_truth_that_lies_among_the_masks_is_not_scored_against_itself(world, monkeypatch, capsys):
     """A mask of ours that somebody found right as it is, and links to as the truth, bears our mark."""
     assert run(monkeypatch, f"{APP} out") == 0

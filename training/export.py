@@ -109,6 +109,13 @@ def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
         raise ValueError(
             f"{run}: stands in stage {recipe.stages[past['stage']].name}; export after its last one has begun"
         )
+    try:
+        return _summary(past)
+    except KeyError as error:
+        raise ValueError(f"{run}: its history has no {error}; of another version, it cannot be exported") from error
+
+
+def _summary(past: dict[str, Any]) -> dict[str, Any]:
     history = past["history"]
     return {
         "stages": [{"run": e["run"], "name": e["name"], "steps": e["steps"]} for e in history],

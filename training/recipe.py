@@ -402,7 +402,8 @@ def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     with suppress(TypeError, KeyError, ValueError, AttributeError):  # of fields that are gone by now: as it stands
         before = as_table(_rebuilt(Recipe, before))
     names = [name for name in now if name not in (*FREE, "stages") and before.get(name) != now[name]]
-    return names + (["stages"] if now["stages"][: len(before["stages"])] != before["stages"] else [])
+    begun = before.get("stages", [])
+    return names + (["stages"] if not begun or now["stages"][: len(begun)] != begun else [])
 
 
 def _rebuilt(kind: Any, value: Any) -> Any:

@@ -29,7 +29,7 @@ def read_past(run: Path) -> dict[str, Any]:
     if path is None:
         raise FileNotFoundError(f"{run}: no run of training.train here, neither {CHECKPOINT} nor {HISTORY}")
     state = read_saved(path)
-    if not isinstance(state, dict) or not {*PAST} <= {*state}:
+    if not isinstance(state, dict) or not {*PAST} <= {*state} or not isinstance(state["recipe"], dict):
         raise ValueError(f"{path}: not what training.train wrote")
     return {name: state[name] for name in PAST}
 

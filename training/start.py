@@ -71,7 +71,10 @@ def read_start(path: Path, role: str) -> Start:
     if (path.parent / BUNDLE).exists():
         raise ValueError(f"{path}: belongs to a bundle; name its folder, {path.parent}")
     past = read_past(path.parent)
-    intensity = Intensity(**past["recipe"]["intensity"])
+    try:
+        intensity = Intensity(**past["recipe"]["intensity"])
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"{path}: the run's recipe says its intensity in another way; of another version") from error
     return Start(start_name(path), _checked(read_saved(path), path), past["history"], intensity)
 
 

@@ -146,6 +146,11 @@ class Run:
                 path.unlink(missing_ok=True)
             return
         state: dict[str, Any] = read_saved(path)
+        needed = {*PAST, "network", "averaged", "optimisers", "losses", "skipped"}
+        if missing := needed - (state.keys() if isinstance(state, dict) else set()):
+            raise ValueError(
+                f"{path}: has no {min(missing)}, so it is of another version; begin a run from its {AVERAGED}"
+            )
         changed = changed_fields(state["recipe"], as_table(self.recipe))
         if changed:
             raise ValueError(f"{self.out} was begun with another recipe ({', '.join(changed)}); begin a run of its own")

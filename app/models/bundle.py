@@ -36,7 +36,7 @@ class Intensity:
     def __post_init__(self) -> None:
         usual = all(abs(value) <= MOST_HU for value in (self.low, self.high, self.mean, self.deviation))
         if not usual or not self.low < self.high or not self.deviation >= 1 / MOST_HU:
-            raise ValueError(f"needs low < high and deviation > 0, none beyond what float32 can tell apart, got {self}")
+            raise ValueError(f"needs finite values within {MOST_HU:.0f}, low < high and deviation > 0, got {self}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,9 @@ def _torchscript(files: list[Path], bundle: Bundle, threads: int) -> Engine:
         with torch.inference_mode():
             answer = network(torch.from_numpy(np.ascontiguousarray(volume[None, None])))
         _check_scores(tuple(getattr(answer, "shape", ())), volume.shape, bundle, files[0])  # a tuple of them has none
-        scores: Scores = answer[0].numpy()
+        if not answer.is_floating_point():
+            raise SetupError(f"{files[0]}: its scores are {answer.dtype}, they must be floating point")
+        scores: Scores = answer[0].float().numpy()
         return scores
 
     return run

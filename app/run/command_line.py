@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit status. Wrong options end it with status 2 (argparse)."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)  # so that nothing half-written stays when a container is stopped
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nor when a terminal is closed; nohup would have it ignored
+        signal.signal(signal.SIGHUP, _stop)
     try:
         return _run(options)
     except SetupError as error:

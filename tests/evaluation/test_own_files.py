@@ -32,6 +32,14 @@ def test_whose_a_file_is(tmp_path, first, beside, foreign):
         refuse_foreign(paths[0], "a,b", paths[1])
 
 
+def test_a_link_beside_what_is_ours_is_another_s(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "truth").write_text("of somebody else")
+    (tmp_path / "a.txt").symlink_to("truth")
+    with pytest.raises(SetupError, match=r"/a\.txt: exists and is not of this command"):
+        refuse_foreign(tmp_path / "a.csv", "a,b", tmp_path / "a.txt")
+
+
 def test_folders_and_links_to_nowhere_are_another_s_and_a_pipe_loses_nothing(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("nowhere")

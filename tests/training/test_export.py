@@ -155,3 +155,12 @@ def test_weights_are_stored_as_float16_only_where_scores_stay():
         network.weight[:] = 1e5  # beyond what float16 holds
     assert export.rounded(network, samples) is None
     assert network.weight.max() == 1e5
+
+
+def test_a_history_of_another_version_is_a_line(tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path))
+    run = Run(recipe, tmp_path / "run", torch.device("cpu"))
+    run.stage, run.history = len(recipe.stages) - 1, [{"run": "run", "name": "a", "steps": 1}]
+    run.save()
+    with pytest.raises(ValueError, match="run: its history has no 'seconds'; of another version"):
+        export.provenance(recipe, run.out)

@@ -122,3 +122,5 @@ def test_a_field_that_is_gone_is_a_change():
     before = json.loads(json.dumps(now))
     before["loss"]["focal"] = 2
     assert changed_fields(before, now) == ["loss"]
+    del before["stages"]
+    assert changed_fields(before, now) == ["loss", "stages"]

@@ -336,3 +336,26 @@ def test_a_recipe_that_wants_a_teacher_gets_none(tmp_path, monkeypatch, capsys):
     recipe = write_recipe(tmp_path, TINY.replace("[optimiser]", "[loss]\nteacher_share = 0.5\n[optimiser]"))
     command(monkeypatch, recipe, "--data", "none", "--out", tmp_path / "run")
     assert "name it with --teacher" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["skipped", "history", "optimisers"])
+def test_a_checkpoint_of_another_version_is_a_line(tmp_path, name):
+    recipe = load_recipe(write_recipe(tmp_path))
+    run = Run(recipe, tmp_path / "run", CPU)
+    run.save()
+    state = torch.load(run.out / "checkpoint.pt", weights_only=True)
+    del state[name]
+    torch.save(state, run.out / "checkpoint.pt")
+    with pytest.raises(ValueError, match=rf"checkpoint\.pt: has no {name}, so it is of another version"):
+        Run(recipe, run.out, CPU).resume()
+
+
+def test_weights_of_a_run_whose_recipe_is_of_another_version_are_a_line(tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path))
+    run = Run(recipe, tmp_path / "run", CPU)
+    run.save()
+    state = torch.load(run.out / "checkpoint.pt", weights_only=True)
+    state["recipe"]["intensity"]["kind"] = "percentiles"
+    torch.save(state, run.out / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"averaged\.pt: the run's recipe says its intensity in another way"):
+        Run(recipe, tmp_path / "other", CPU).start_from(run.out / "averaged.pt")

@@ -272,6 +272,25 @@ def test_torchscript_that_is_not_its_bundles_is_refused_at_its_first_window(tmp_
         engine(np.zeros((16, 16, 16), np.float32))
 
 
+@pytest.mark.parametrize(("kind", "message"), [("bfloat16", None), ("int64", "its scores are torch.int64, they must")])
+def test_torchscript_of_other_numbers(tmp_path, kind, message):
+    torch = pytest.importorskip("torch")
+
+    class Network(torch.nn.Module):
+        def forward(self, volume):
+            return volume.repeat(1, 14, 1, 1, 1).to(getattr(torch, kind))
+
+    torch.jit.trace(Network(), torch.zeros(1, 1, 4, 4, 4)).save(str(tmp_path / "model.pt"))
+    digest = sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
+    bundle = replace(FINE, folder=tmp_path, files={"torchscript": {"model.pt": digest}})
+    engine = load_engine(bundle, "torchscript", "f32", 1, pinned=False)
+    if message is None:
+        assert engine(np.zeros((16, 16, 32), np.float32)).dtype == np.float32
+        return
+    with pytest.raises(SetupError, match=message):
+        engine(np.zeros((16, 16, 32), np.float32))
+
+
 def secretive():
     """Seven classes, in a shape that depends on the volume's values as far as can be told beforehand."""
     model = network()

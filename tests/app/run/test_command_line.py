@@ -371,6 +371,7 @@ def slow_replace(*_):
     print("writing", flush=True)
     time.sleep(20)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background ignores it
 command_line.load_models = lambda *_, **__: known_models()
 write.os.replace = slow_replace
@@ -382,6 +383,7 @@ sys.exit(command_line.main(sys.argv[1:]))
     ("number", "status", "said"),
     [
         pytest.param(signal.SIGTERM, 143, "", id="docker stop"),
+        pytest.param(signal.SIGHUP, 129, "", id="the terminal is closed"),
         pytest.param(signal.SIGINT, 130, "viscera: interrupted\n", id="Ctrl-C"),
     ],
 )
