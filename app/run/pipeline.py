@@ -73,34 +73,39 @@ def run_case(
 
 
 def _run_stages(scan: Scan, system: System, models: Models, outcome: Outcome, memory_limit: int | None) -> Answer:
-    """The answer of the result's stage, whose box goes into `outcome`."""
+    """The answer of the last stage, which is the result's, since every other one must be used by a later one."""
     boxes: dict[str, Box | None] = {SCAN: None}
-    result: Answer | None = None
-    for name, stage in system.stage.items():
-        box = boxes[stage.sees]
-        if name == system.result.of:
-            outcome.box = box
-        answer = run_stage(
+
+    def answer_of(name: str) -> Answer:
+        stage = system.stage[name]
+        outcome.box = boxes[stage.sees]
+        return run_stage(
             scan.voxels,
             scan.grid,
-            box,
+            outcome.box,
             stage,
             models[name],
-            timed=lambda step, name=name: outcome.timed(f"{name}.{step}"),  # type: ignore[misc]
+            timed=lambda step: outcome.timed(f"{name}.{step}"),
             check=lambda grid, bundle: _check_memory(scan, grid, bundle, memory_limit),
         )
-        for told, region in system.region.items():
-            if region.of == name:
-                with outcome.timed(told):
-                    boxes[told] = _box_of(region, answer, scan.grid)
-                if boxes[told] is None:
-                    outcome.warnings.append(f"{name} found no organ for {told}; the whole volume is processed")
-        if name == system.result.of:
-            result = answer
-        del answer  # scores of other stages are let go
-    if result is None:
-        raise ValueError(f"stage {system.result.of} has not run")
-    return result
+
+    *earlier, last = system.stage
+    for name in earlier:
+        boxes |= _boxes_of(name, answer_of(name), system, scan.grid, outcome)  # its scores are let go
+    return answer_of(last)
+
+
+def _boxes_of(stage: str, answer: Answer, system: System, grid: Grid, outcome: Outcome) -> dict[str, Box | None]:
+    """Of every region that a stage's answer tells, with a warning where it tells nothing."""
+    boxes = {}
+    for name, region in system.region.items():
+        if region.of != stage:
+            continue
+        with outcome.timed(name):
+            boxes[name] = _box_of(region, answer, grid)
+        if boxes[name] is None:
+            outcome.warnings.append(f"{stage} found no organ for {name}; the whole volume is processed")
+    return boxes
 
 
 def _box_of(region: Region, answer: Answer, grid: Grid) -> Box | None:

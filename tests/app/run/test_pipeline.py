@@ -351,3 +351,26 @@ def test_volumes_are_called_as_the_results_bundle_calls_its_labels(tmp_path):
     _, outcome = run(tmp_path, body_phantom((60, 80, 40)), models)
     assert list(outcome.volume_ml) == list(names[1:])
     assert outcome.volume_ml["lesion"] > 0
+
+
+def test_what_is_there_is_kept_unless_replacing_is_asked_for(tmp_path):
+    source = save_nifti(tmp_path / "a_0000.nii.gz", body_phantom((20, 20, 20)), lps_affine(SPACING))
+    target = tmp_path / "a.nii.gz"
+    target.write_text("of somebody")
+    with pytest.raises(CaseError, match="was not written by viscera"):
+        run_case(source, target, SYSTEM, known_models, Outcome(), threads=1)
+    assert target.read_text() == "of somebody"
+    run_case(source, target, SYSTEM, known_models, Outcome(), threads=1, overwrite=True)
+    assert nib.load(target).shape == (20, 20, 20)
+
+
+def test_what_a_model_of_a_fixed_shape_needs_is_part_of_what_models_need(tmp_path):
+    """2 MB of scan, mask and scores around 500 MB of models; 64 x 64 x 64 voxels of 80 bytes are not added."""
+    models = known_models(fine=nothing)
+    models["locate"] = Model(replace(LOCALISER, shape=(64, 64, 64)), tissue_is_liver(LOCALISER))
+    voxels = np.full((10, 10, 10), 40, np.int16)
+    needed = 1000 * 3 + (500 << 20) + 16 * 16 * 32 * 80
+    mask, _ = run(tmp_path, voxels, models, memory_limit=needed)
+    assert mask.shape == (10, 10, 10)
+    with pytest.raises(CaseError, match="more than the"):
+        run(tmp_path, voxels, models, memory_limit=needed - 1)

@@ -24,9 +24,20 @@ INFINITE, NAN = float("inf"), float("nan")
     ],
 )  # fmt: skip
 def test_impossible_figures_are_refused(figures):
-    with pytest.raises(ValueError, match="deviation > 0"):
+    with pytest.raises(ValueError, match="needs finite values within"):
         Intensity(*figures)
 
 
 def test_a_deviation_below_one_is_one():
     assert normalise(np.array([1.0], np.float32), Intensity(0, 2, 0, 0.5)).tolist() == [2]
+
+
+@pytest.mark.parametrize("figures", [(-1e6, 1e6, 1e6, 1e6), (0, 1, -1e6, 1e-6)])
+def test_the_ends_of_what_is_possible(figures):
+    Intensity(*figures)
+
+
+@pytest.mark.parametrize("figures", [(0, 1e6 + 0.5, 0, 1), (0, 1, 0, 0.99e-6)])
+def test_beyond_the_ends(figures):
+    with pytest.raises(ValueError, match="needs finite values within"):
+        Intensity(*figures)
