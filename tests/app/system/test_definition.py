@@ -1,4 +1,5 @@
 import re
+import textwrap
 
 import pytest
 
@@ -159,3 +160,12 @@ def test_the_ends_of_what_may_be_chosen():
     for precision in ("f32", "bf16"):
         assert Stage("b", "openvino-float32", precision).sees == "scan"
     assert Stage("b", "torchscript", "f32").clean == ()
+
+
+def test_one_stage_that_sees_the_scan_is_a_system(tmp_path):
+    """As `systems/README.md` has it, with a bundle that is there."""
+    example = re.search(r"\n    title = .*?(?=\n\n## )", (SYSTEMS / "README.md").read_text(), re.DOTALL)[0]
+    path = tmp_path / "one.toml"
+    path.write_text(textwrap.dedent(example).replace('"team"', '"fine"'))
+    system = load_system(str(path))
+    assert (list(system.stage), system.region, system.result.of) == (["segment"], {}, "segment")

@@ -61,3 +61,10 @@ def test_the_ends_are_allowed(end):
     OrganBox(end, end, end)
     LargeParts(end)
     LargeRegionsIfUnlocated(end)
+
+
+def test_a_million_is_the_most():
+    OrganBox(1e6, 1.0, 1e6)
+    for most in ((1e6 + 0.5, 1.0, 1.0), (1.0, 1.0, 1e6 + 0.5)):
+        with pytest.raises(ValueError, match="1000000 at most"):
+            OrganBox(*most)
