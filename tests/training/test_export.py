@@ -40,6 +40,7 @@ def stopped_run(tmp_path, stage, step, text=TINY):
     return run.out
 
 
+@pytest.mark.slow
 def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path, monkeypatch, capsys):
     write_data(tmp_path / "data")
     bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2)))
@@ -118,6 +119,7 @@ def test_a_bundle_is_back_where_the_new_one_cannot_take_its_place(tmp_path, monk
     assert isinstance(end, KeyboardInterrupt) or "no space left" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_was_carried_home_without_its_optimiser(tmp_path, monkeypatch):
     write_data(tmp_path / "data")
     carry.away(stopped_run(tmp_path, 1, 2), tmp_path / "away", optimiser=False)
@@ -127,6 +129,7 @@ def test_a_run_that_was_carried_home_without_its_optimiser(tmp_path, monkeypatch
     assert bundle.training["scans"] == ["a1", "a2", "b"]
 
 
+@pytest.mark.slow
 def test_a_localiser(tmp_path, monkeypatch):
     write_data(tmp_path / "data")
     text = TINY.replace('role = "fine"', 'role = "localiser"').replace('kind = "patch"', 'kind = "scan"')

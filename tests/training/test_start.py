@@ -14,7 +14,10 @@ from training.recipe import load_recipe  # noqa: E402
 from training.start import read_start  # noqa: E402
 from training.train import Run, volumes_of  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # nncf and the tracer warn of their own affairs
+pytestmark = [
+    pytest.mark.slow,  # a whole export
+    pytest.mark.filterwarnings("ignore"),  # nncf and the tracer warn of their own affairs
+]
 
 
 @pytest.fixture(scope="module")

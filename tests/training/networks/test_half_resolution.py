@@ -62,6 +62,7 @@ def test_depthwise_is_the_same_in_training_and_in_use():
     torch.testing.assert_close(layer.train()(features), layer.eval()(features))
 
 
+@pytest.mark.slow
 def test_in_use_the_norms_are_part_of_the_convolutions():
     openvino = pytest.importorskip("openvino")
     network = HalfResolutionUNet((4, 6), 3, supervised_levels=1)
