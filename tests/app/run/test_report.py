@@ -7,7 +7,7 @@ import numpy as np
 from app.files.read import read
 from app.grid import Box
 from app.run.outcome import Outcome
-from app.run.report import Line, Report
+from app.run.report import Line, Report, is_report
 from tests.files import save_nifti
 
 
@@ -79,3 +79,14 @@ def test_after_a_line_that_cannot_be_written_there_is_no_other():
         report.write(Line("c", "a.nii", None, "failed"))
         assert '"case": "a"' in file.getvalue()
     assert file.closed
+
+
+def test_an_earlier_report_is_known_by_what_every_version_wrote(tmp_path):
+    path = tmp_path / "report.jsonl"
+    least = {"case": "a", "input": "a.nii", "output": None, "status": "failed"}
+    for line, known in ((least, True), (least | {"later": 1}, True), ({**least, "case": 1}, True)):
+        path.write_text(json.dumps(line) + "\n")
+        assert is_report(path) == known
+    for text in ("", "[]", json.dumps({"case": "a", "input": "b", "status": "done"}), "{" * 100_000):
+        path.write_text(text)
+        assert not is_report(path)
