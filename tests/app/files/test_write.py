@@ -1,4 +1,5 @@
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -223,3 +224,8 @@ def test_two_processes_that_write_one_mask_at_the_same_time(tmp_path):
         assert writer.returncode == 0
         assert_array_equal(np.asarray(nib.load(target).dataobj), np.full((2, 3, 4), value, np.uint8))
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_pipe_is_somebody_elses_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.nii.gz")
+    assert not is_replaceable(tmp_path / "a.nii.gz")
