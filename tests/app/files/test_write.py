@@ -229,3 +229,13 @@ def test_two_processes_that_write_one_mask_at_the_same_time(tmp_path):
 def test_a_pipe_is_somebody_elses_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.nii.gz")
     assert not is_replaceable(tmp_path / "a.nii.gz")
+
+
+def test_what_cannot_be_read_is_not_ours_to_replace(tmp_path, monkeypatch):
+    (tmp_path / "a.nii.gz").write_text("of somebody")
+
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert not is_replaceable(tmp_path / "a.nii.gz")

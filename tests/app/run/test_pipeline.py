@@ -7,13 +7,13 @@ import pytest
 import SimpleITK as sitk
 
 from app.errors import CaseError
-from app.grid import Box
+from app.grid import Box, whole
 from app.models.engine import Model
 from app.run import pipeline
 from app.run.outcome import Outcome
 from app.run.pipeline import load_models, run_case
 from app.system.definition import Region, Result, Stage, load_system
-from app.system.rules import LargeParts
+from app.system.rules import LargeParts, Locating
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
 
@@ -374,3 +374,23 @@ def test_what_a_model_of_a_fixed_shape_needs_is_part_of_what_models_need(tmp_pat
     assert mask.shape == (10, 10, 10)
     with pytest.raises(CaseError, match="more than the"):
         run(tmp_path, voxels, models, memory_limit=needed - 1)
+
+
+def test_a_region_is_asked_of_its_own_stage_alone(tmp_path):
+    asked = []
+
+    class Whole(Locating):
+        def __init__(self, name):
+            self.name = name
+
+        def __call__(self, labels, grid):
+            asked.append(self.name)
+            return whole(grid)
+
+    stages = {"look": SYSTEM.stage["locate"], "closer": SYSTEM.stage["locate"], "segment": SYSTEM.stage["segment"]}
+    stages = {**stages, "closer": replace(stages["closer"], sees="a"), "segment": replace(stages["segment"], sees="b")}
+    system = replace(SYSTEM, stage=stages, region={"a": Region("look", Whole("a")), "b": Region("closer", Whole("b"))})
+    known = known_models()
+    models = {"look": known["locate"], "closer": known["locate"], "segment": known["segment"]}
+    run(tmp_path, body_phantom((20, 20, 20)), models, system=system)
+    assert asked == ["a", "b"]
