@@ -383,7 +383,7 @@ def test_a_region_is_asked_of_its_own_stage_alone(tmp_path):
         def __init__(self, name):
             self.name = name
 
-        def __call__(self, labels, grid):
+        def __call__(self, labels, grid):  # noqa: ARG002
             asked.append(self.name)
             return whole(grid)
 
