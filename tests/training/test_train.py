@@ -60,6 +60,27 @@ def test_a_run_learns_and_leaves_its_tables_and_pictures(recipe, data, tmp_path,
     assert slices == [f"0-coarse-0000{step}.{kind}" for step in (10, 20) for kind in ("npz", "png")]
 
 
+@pytest.mark.slow
+def test_running_statistics_are_averaged_as_the_weights_are(data, tmp_path):
+    text = TINY.replace('"plain-unet"', '"half-resolution"').replace("[16, 16, 16]", "[24, 24, 24]")
+    recipe = load_recipe(write_recipe(tmp_path, text.replace("[16, 16, 24]", "[24, 24, 24]")))
+    stages = (replace(recipe.stages[0], batch=1, steps=3, evaluate_every=3),)
+    run = Run(replace(recipe, stages=stages), tmp_path / "run", CPU)
+    seen = []
+    update = run.averaged.update_parameters
+    run.averaged.update_parameters = lambda network: (seen.append(mean_of(network)), update(network))
+    run.train(volumes_of(data), workers=0)
+    # decays of 1 / 10, 2 / 11 and 3 / 12, the first taking the weights as they are
+    expected = seen[0] + (1 - 2 / 11) * (seen[1] - seen[0])
+    expected += (1 - 3 / 12) * (seen[2] - expected)
+    torch.testing.assert_close(mean_of(run.averaged.module), expected)
+
+
+def mean_of(network):
+    """Of the first norm of a network at half resolution, what it has seen of its features."""
+    return network.down[0][0][1].mean.clone()
+
+
 def rows_of(path):
     """Steps that a run which goes on has written down."""
     return max(0, len(path.read_text().splitlines()) - 1) if path.exists() else 0
