@@ -30,8 +30,8 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 class Stage:
     """A model that sees the scan or a region of it, and makes a label map.
 
-    bundle: a folder under `weights/`, or a whole path. precision: of what is not INT8; "bf16" only where the CPU has
-    it. sees: a region's name, or "scan". clean: rules, applied in their order.
+    bundle: a folder under `weights/`, or an absolute path. precision: of what is not INT8; "bf16" only where the CPU
+    has it. sees: a region's name, or "scan". clean: rules, applied in their order.
     """
 
     bundle: str

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import SetupError
+from app.models.bundle import load_bundle
+from app.system.definition import WEIGHTS
+from evaluation.protocol import ORGANS
 from training.recipe import CHALLENGE_LABELS, as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
@@ -89,6 +92,11 @@ def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
 def test_json_is_plain(tmp_path):
     save_recipe(load_recipe(RECIPES / "fine.toml"), tmp_path / "fine.json")
     assert json.loads((tmp_path / "fine.json").read_text())["stages"][0]["shape"] == [48, 64, 80]
+
+
+def test_the_challenges_labels_are_those_that_are_scored_and_that_ship():
+    assert ("background", *ORGANS) == CHALLENGE_LABELS
+    assert load_bundle(WEIGHTS / "fine").labels == load_bundle(WEIGHTS / "localiser").labels == CHALLENGE_LABELS
 
 
 def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():

@@ -14,6 +14,7 @@ from training.networks.batch_renorm import BatchRenorm
 
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
+HAS_NUMBA = find_spec("numba") is not None  # not beside a pack, where torch is all there is
 
 
 def space_to_depth(volume: Tensor) -> Tensor:
@@ -40,8 +41,8 @@ class Depthwise(nn.Conv3d):
 
     def forward(self, features: Tensor) -> Tensor:
         """The shape of `features`. While training on a CPU with numba's loops, where numba is there."""
-        if self.training and features.device.type == "cpu" and find_spec("numba"):
-            from training.networks.depthwise import depthwise  # not beside a pack, where torch is all there is
+        if self.training and features.device.type == "cpu" and HAS_NUMBA:
+            from training.networks.depthwise import depthwise
 
             return depthwise(features, self.weight)
         return super().forward(features)
