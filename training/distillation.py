@@ -2,7 +2,7 @@
 x)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.networks.nnunet import NNUNet
@@ -11,11 +11,14 @@ STAGES = 2  # the deepest, whose features are learnt
 WEIGHT = 0.5  # of a stage's distance, beside a segmentation loss that counts 1
 
 
-def distilled_levels(student: NNUNet, teacher: NNUNet, volume: Tensor) -> tuple[list[Tensor], Tensor]:
+def distilled_levels(student: nn.Module, teacher: nn.Module, volume: Tensor) -> tuple[list[Tensor], Tensor]:
     """The student's class scores of every supervised level, and what its features add to the loss.
 
-    The teacher, in eval mode, gets no gradient and decodes nothing. ValueError: `feature_distance`.
+    The teacher, in eval mode, gets no gradient and decodes nothing. ValueError: another kind of network, and as
+    `feature_distance`.
     """
+    if not isinstance(student, NNUNet) or not isinstance(teacher, NNUNet):
+        raise ValueError("features are learnt by one nnU-Net from another one")
     features = student.encode(volume)
     with torch.no_grad():
         answers = teacher.encode(volume)

@@ -50,13 +50,19 @@ def whole(volume: Volume, recipe: Recipe, stage: Stage) -> tuple[Tensor, Tensor]
     """
     extent = np.array(volume.extent)
     if stage.kind == "scan":
-        return read_view(volume, FieldOfView(np.zeros(3), extent), STRAIGHT, stage.shape, recipe)
-    multiple, least = recipe.network.multiple, recipe.network.multiple * SMALLEST_SIDE
+        view, shape = FieldOfView(np.zeros(3), extent), stage.shape
+        return _one_organ(read_view(volume, view, STRAIGHT, shape, recipe), recipe)
     voxels = [max(1, round(e / s)) for e, s in zip(extent, stage.spacing_mm, strict=True)]
-    z, y, x = (max(least, math.ceil(n / multiple) * multiple) for n in voxels)
+    multiple = recipe.network.multiple
+    z, y, x = (side * max(SMALLEST_SIDE, math.ceil(n / side)) for n, side in zip(voxels, multiple, strict=True))
     size = np.array((z, y, x)) * (extent / voxels)
     view = FieldOfView(size / extent - 1, size)  # begins where the volume does
-    return read_view(volume, view, STRAIGHT, (z, y, x), recipe)
+    return _one_organ(read_view(volume, view, STRAIGHT, (z, y, x), recipe), recipe)
+
+
+def _one_organ(sample: tuple[Tensor, Tensor], recipe: Recipe) -> tuple[Tensor, Tensor]:
+    image, labels = sample
+    return image, labels.clamp(max=1) if recipe.data.one_organ else labels
 
 
 def predict(network: SegmentationNetwork, image: Tensor, intensity: Intensity, device: torch.device) -> Tensor:

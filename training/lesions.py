@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from training import augment
-from training.recipe import Spacing
+from training.recipe import LESION, Spacing
 
-LESION = 14  # the challenge's id
 DIAMETER_MM = (5.0, 60.0)  # of a ball of the same volume; as many from 5 to 10 as from 30 to 60
 CONTRAST_HU = (15.0, 100.0)
 DARKER = 0.7  # the share of them: most are, in the portal venous phase

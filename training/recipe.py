@@ -5,6 +5,7 @@ imported until a TOML file is read.
 """
 
 import json
+import math
 import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -15,6 +16,18 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 # on a CPU, different at every call and now and then not finite; from 3 on they agree with float32 to 0.3 %.
 SMALLEST_SIDE = 3
 PARTIAL_CONVOLUTION_STRIDE = 2  # of its scores; its features end at 4, interpolation brings them to 2
+
+LESION = 14  # the challenge's id of a lesion
+NETWORKS = ("plain-unet", "partial-convolution", "half-resolution", "nnunet", "scale-aware")
+
+# Strides into every level of an nnU-Net, (z, y, x), the finest first; `networks/nnunet.py` has the rest of each plan.
+_HALF, _IN_PLANE, _KEPT = (2, 2, 2), (1, 2, 2), (1, 1, 1)
+PLANS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "isotropic": (_KEPT, _HALF, _HALF, _HALF, _HALF, _IN_PLANE),
+    "distilled": (_KEPT, _HALF, _HALF, _HALF, _HALF, _KEPT, _IN_PLANE),
+    "small": (_KEPT, _IN_PLANE, _HALF, _HALF, _HALF),
+    "anisotropic": (_KEPT, _IN_PLANE, _HALF, _HALF, _HALF, _IN_PLANE),
+}
 
 # background, then the organs of the challenge by id
 CHALLENGE_LABELS = (
@@ -63,7 +76,8 @@ class Data:
 
     fold_patients: kept for choices; left out of every stage that holds the fold out. exclude: scans that are never
     shown. without_above, without_below: scans whose slices above the highest, or below the lowest, label are never
-    shown. reference_masks: where the labels come from, for the bundle. All names must be in the data.
+    shown. reference_masks: where the labels come from, for the bundle. All names must be in the data. one_organ:
+    whether all organs are one class, in what the network learns (augmentation still knows them).
     """
 
     fold_patients: tuple[str, ...]
@@ -71,6 +85,7 @@ class Data:
     without_above: tuple[str, ...]
     without_below: tuple[str, ...]
     reference_masks: str
+    one_organ: bool = False
 
     @property
     def without(self) -> dict[str, list[str]]:
@@ -80,34 +95,58 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """kind: "plain-unet", "partial-convolution" or "half-resolution" (`training.networks`). channels: per level, each
-    half the size of the one above.
+    """kind: one of NETWORKS (`training.networks`). channels: per level, each half the size of the one above but for
+    the strides of a plan.
 
     stem_stride: how much coarser than the input the first level is (1 for half resolution, whose entry and exit see
-    every voxel). supervised_levels: how many of the finest scores the loss sees.
+    every voxel, and for a plan). supervised_levels: how many of the finest scores the loss sees. plan: of an
+    "nnunet", one of PLANS, which gives strides and kernels. depths: of a "scale-aware" network, blocks a level.
     """
 
     kind: str
     channels: tuple[int, ...]
     stem_stride: int
     supervised_levels: int
+    plan: str = ""
+    depths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, ("plain-unet", "partial-convolution", "half-resolution"))
+        _one_of("kind", self.kind, NETWORKS)
         if self.kind == "half-resolution" and (self.stem_stride != 1 or len(self.channels) < 2):
             raise ValueError("a half-resolution network has stem_stride 1 and two levels at least")
-        if self.kind == "partial-convolution" and self.supervised_levels != 1:
-            raise ValueError("a partial-convolution network has one supervised level")
+        if self.kind in ("partial-convolution", "scale-aware") and self.supervised_levels != 1:
+            raise ValueError(f"a {self.kind} network has one supervised level")
+        self._check_plan()
         if not 1 <= self.supervised_levels <= len(self.channels) or self.stem_stride < 1:
             raise ValueError("supervised_levels must be from 1 to the number of channels, stem_stride above zero")
         if min(self.channels) < 1:
             raise ValueError(f"channels must be above zero, found {self.channels}")
 
+    def _check_plan(self) -> None:
+        if self.kind == "nnunet":
+            _one_of("plan", self.plan, tuple(PLANS))
+            levels = len(PLANS[self.plan])
+            if len(self.channels) != levels or self.supervised_levels >= levels or self.stem_stride != 1:
+                raise ValueError(
+                    f"the plan {self.plan} has {levels} levels of channels, all but the coarsest supervised at the "
+                    "most, and stem_stride 1"
+                )
+        elif self.plan:
+            raise ValueError(f"a {self.kind} network has no plan")
+        if bool(self.depths) != (self.kind == "scale-aware"):
+            raise ValueError("depths goes with a scale-aware network, and only with that")
+        if self.kind == "scale-aware" and (len(self.channels) != len(self.depths) or self.stem_stride != 1):
+            raise ValueError("a scale-aware network has a depth for each of its channels and stem_stride 1")
+
     @property
-    def multiple(self) -> int:
-        """Of the sides of an input."""
-        levels = len(self.channels) if self.kind == "half-resolution" else len(self.channels) - 1
-        return int(self.stem_stride * 2**levels)
+    def multiple(self) -> Shape:
+        """Of the sides of an input, (z, y, x)."""
+        if self.kind == "nnunet":
+            z, y, x = (math.prod(along) for along in zip(*PLANS[self.plan], strict=True))
+            return z, y, x
+        halvings = len(self.channels) - (0 if self.kind in ("half-resolution", "scale-aware") else 1)
+        side = int(self.stem_stride * 2**halvings)
+        return side, side, side
 
     @property
     def label_stride(self) -> int:
@@ -186,6 +225,7 @@ class Augmentation:
     zoom: of 1 - 1 / magnification of one organ, cut off at half either way (twice as large, two thirds as large);
     zoom_mm: the range of the distance within which that fades, one standard deviation. wall_mm, fill_hu: the ranges
     of a hollow organ's wall and of what it is made to hold, low HU more often. thick_slice_mm: that of thicknesses.
+    lesion_organs: those that made-up lesions (`training.lesions`) grow in; their label is LESION.
     """
 
     rotation_degrees: float
@@ -221,6 +261,8 @@ class Augmentation:
     blur_probability: float
     noise_probability: float
     noise_hu: float
+    lesion_probability: float = 0.0
+    lesion_organs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = {field.name: getattr(self, field.name) for field in fields(self) if field.type is float}
@@ -233,8 +275,15 @@ class Augmentation:
         if not self.fill_hu[0] <= self.fill_hu[1]:
             raise ValueError(f"fill_hu must be two HU, the lower first, found {self.fill_hu}")
         paired = {organ for pair in self.mirror_pairs for organ in pair}
-        if not {*self.removable_organs, *self.hollow_organs, *paired} <= set(range(1, len(self.organ_shift_hu))):
-            raise ValueError("removable_organs, hollow_organs and mirror_pairs must name organs of organ_shift_hu")
+        lesions = {*self.lesion_organs, *((LESION,) if self.lesion_probability else ())}
+        if self.lesion_probability and not self.lesion_organs:
+            raise ValueError("lesion_probability needs lesion_organs")
+        known = set(range(1, len(self.organ_shift_hu)))
+        if not {*self.removable_organs, *self.hollow_organs, *paired, *lesions} <= known:
+            raise ValueError(
+                "removable_organs, hollow_organs and mirror_pairs must name organs of organ_shift_hu, as "
+                f"must lesion_organs; lesions themselves are {LESION}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +310,8 @@ class Loss:
 
     teacher_share: of the cross-entropy's target that is the teacher's class probabilities rather than the mask.
     disagreement_weight, unsure_weight: of voxels where the teacher's class is not the mask's, and where its highest
-    probability is below one half; 1 leaves them alone.
+    probability is below one half; 1 leaves them alone. distillation_weight: of the distance of the network's deepest
+    features from those of another run's network (`training.distillation`).
     """
 
     class_weights: tuple[float, ...]
@@ -269,6 +319,7 @@ class Loss:
     teacher_share: float
     disagreement_weight: float
     unsure_weight: float
+    distillation_weight: float = 0.0
 
     def __post_init__(self) -> None:
         _shares(
@@ -276,8 +327,8 @@ class Loss:
             disagreement_weight=self.disagreement_weight,
             unsure_weight=self.unsure_weight,
         )
-        if min(*self.class_weights, self.absent_weight) < 0:
-            raise ValueError("class_weights and absent_weight must be zero or more")
+        if min(*self.class_weights, self.absent_weight, self.distillation_weight) < 0:
+            raise ValueError("class_weights, absent_weight and distillation_weight must be zero or more")
 
     @property
     def needs_teacher(self) -> bool:
@@ -321,10 +372,15 @@ class Recipe:
             raise ValueError(f"threads must be above zero and seed zero or more, found {self.threads} and {self.seed}")
         if not 0 < self.checkpoint_minutes <= 5:
             raise ValueError(f"checkpoint_minutes must be above 0 and 5 at most, found {self.checkpoint_minutes}")
-        if len(self.loss.class_weights) != len(self.augmentation.organ_shift_hu):
+        if self.data.one_organ:
+            if self.classes != 2:
+                raise ValueError("with data.one_organ there are two classes, background and organs")
+        elif self.classes != len(self.augmentation.organ_shift_hu):
             raise ValueError("loss.class_weights and augmentation.organ_shift_hu must name the same classes")
         if len(self.labels) != self.classes or len(set(self.labels)) != self.classes:
             raise ValueError(f"labels must be {self.classes} different names, as many as loss.class_weights")
+        if self.loss.distillation_weight and self.network.kind != "nnunet":
+            raise ValueError("loss.distillation_weight is for networks of kind nnunet, whose features can be compared")
         self._check_role()
         self._check_stages()
 
@@ -345,10 +401,12 @@ class Recipe:
             raise ValueError("once a stage has trained on the fold's patients, no later one can hold them out")
         if self.loss.needs_teacher and any(stage.kind == "scan" and stage.asks_teacher for stage in self.stages):
             raise ValueError("a teacher answers for patches, whose spacing is known; stages of scans cannot have one")
-        least = SMALLEST_SIDE * self.network.multiple
+        multiple = self.network.multiple
+        z, y, x = (SMALLEST_SIDE * side for side in multiple)
         for stage in self.stages:
-            if min(stage.shape) < least or any(n % self.network.multiple for n in stage.shape):
-                rule = f"must be multiples of {self.network.multiple}, {least} at least"
+            sides = list(zip(stage.shape, multiple, strict=True))
+            if any(n % side or n < SMALLEST_SIDE * side for n, side in sides):
+                rule = f"must be multiples of {multiple}, {(z, y, x)} at least"
                 raise ValueError(f"stage {stage.name}: shape {stage.shape} {rule}")
 
     @property
@@ -365,10 +423,9 @@ def load_recipe(path: Path) -> Recipe:
     """
     if path.suffix == ".json":
         try:
-            recipe: Recipe = _rebuilt(Recipe, json.loads(path.read_text()))
+            return saved_recipe(json.loads(path.read_text()))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: not a recipe as `save_recipe` writes it: {error}") from error
-        return recipe
     from app.models.bundle import Window
     from app.schema import parse
     from app.system.toml_file import read_toml
@@ -382,6 +439,12 @@ def load_recipe(path: Path) -> Recipe:
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """As JSON, which `load_recipe` reads without `app`."""
     path.write_text(json.dumps(as_table(recipe), indent=1) + "\n")
+
+
+def saved_recipe(table: dict[str, Any]) -> Recipe:
+    """`as_table` undone. TypeError, KeyError, ValueError or AttributeError for another table."""
+    recipe: Recipe = _rebuilt(Recipe, table)
+    return recipe
 
 
 def as_table(recipe: Recipe) -> dict[str, Any]:
@@ -400,7 +463,7 @@ def changed_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     Nor is a field that the run's recipe did not know yet, as long as it has its default.
     """
     with suppress(TypeError, KeyError, ValueError, AttributeError):  # of fields that are gone by now: as it stands
-        before = as_table(_rebuilt(Recipe, before))
+        before = as_table(saved_recipe(before))
     names = [name for name in now if name not in (*FREE, "stages") and before.get(name) != now[name]]
     begun = before.get("stages", [])
     return names + (["stages"] if not begun or now["stages"][: len(begun)] != begun else [])

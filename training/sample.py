@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training import augment
-from training.recipe import Augmentation, Intensity, Recipe, Shape, Stage
+from training.lesions import add_lesions
+from training.recipe import Augmentation, Intensity, Recipe, Shape, Spacing, Stage
 from training.volumes import AIR, Volume, Volumes, drawing_weights
 
 Vector = NDArray[np.float64]  # (z, y, x)
@@ -65,19 +66,20 @@ class Sampler:
         """An augmented image (z, y, x; HU, float32) of the stage's shape and its labels (uint8) on the scores' grid."""
         sampling = self.recipe.sampling
         kind = rng.random()
-        spacing_z = self.stage.spacing_mm[0]
+        spacing = self.stage.spacing_mm
         if kind < sampling.phantom_share:
             image = draw_phantom(self.stage.shape, rng)
             labels = torch.zeros(_label_shape(self.stage.shape, self.recipe), dtype=torch.uint8)
         elif kind < sampling.phantom_share + sampling.organ_free_share and self._organ_free:
-            image, labels, spacing_z = self._organ_free_sample(rng)
+            image, labels, spacing = self._organ_free_sample(rng)
         elif self.stage.kind == "patch":
-            image, labels, spacing_z = self._patch(rng)
+            image, labels, spacing = self._patch(rng)
         else:
-            image, labels, spacing_z = self._scan(rng)
+            image, labels, spacing = self._scan(rng)
         if self.stage.kind == "scan":
             image = surround(image, self.recipe.augmentation, rng)
-        return disturb(image, labels, self.recipe.augmentation, spacing_z, self.recipe.intensity, rng)
+        image, labels = disturb(image, labels, self.recipe.augmentation, spacing, self.recipe.intensity, rng)
+        return image, labels.clamp(max=1) if self.recipe.data.one_organ else labels
 
     def draw_plain(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The same of an undisturbed volume, for calibration: a whole scan, or a patch."""
@@ -91,22 +93,23 @@ class Sampler:
     def _volume(self, rng: np.random.Generator) -> Volume:
         return self.volumes[int(rng.choice(len(self._weights), p=self._weights))]
 
-    def _read(self, volume: Volume, view: FieldOfView, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
-        """Image, labels, and mm between the image's slices."""
+    def _read(self, volume: Volume, view: FieldOfView, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
+        """Image, labels, and the image's spacing."""
         choice = self.recipe.augmentation
         warp = draw_warp(choice, rng)
         if rng.random() < choice.zoom_probability:
             warp = replace(warp, zoom=draw_zoom(choice, volume, view, rng))
-        return *read_view(volume, view, warp, self.stage.shape, self.recipe), self._spacing_z(view)
+        return *read_view(volume, view, warp, self.stage.shape, self.recipe), self._spacing(view)
 
-    def _spacing_z(self, view: FieldOfView) -> float:
-        return float(view.size[0]) / self.stage.shape[0]
+    def _spacing(self, view: FieldOfView) -> Spacing:
+        z, y, x = (float(size) / n for size, n in zip(view.size, self.stage.shape, strict=True))
+        return z, y, x
 
-    def _patch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+    def _patch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         volume = self._volume(rng)
         return self._read(volume, patch_view(volume, self.stage, self.recipe.sampling.organ_share, rng), rng)
 
-    def _organ_free_sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+    def _organ_free_sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         volume = self.volumes[self._organ_free[rng.integers(len(self._organ_free))]]
         low, high = volume.organ_free[rng.integers(len(volume.organ_free))]
         extent = np.array(volume.extent)
@@ -125,9 +128,9 @@ class Sampler:
         view = scan_view(volume, rng)
         view.centre[0], view.size[0] = middle, height / 2 * extent[0]
         # not turned: that would bring organs in
-        return *read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe), self._spacing_z(view)
+        return *read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe), self._spacing(view)
 
-    def _scan(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+    def _scan(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         sampling = self.recipe.sampling
         kind = rng.random()
         if kind < sampling.stitched_share:
@@ -144,7 +147,7 @@ class Sampler:
             view.centre[0] = rng.uniform(-1, 1) * (1 - view.size[0] / height)
         return self._read(volume, view, rng)
 
-    def _stitched(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+    def _stitched(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         """Pieces of several patients, and now and then of a phantom, end to end."""
         slices, *side = self.stage.shape
         stride = self.recipe.network.label_stride
@@ -167,7 +170,8 @@ class Sampler:
             pieces.append(piece)
             left -= count
         images, labels = zip(*pieces, strict=True)
-        return torch.cat(images), torch.cat(labels), body / slices
+        _, y, x = self._spacing(view)
+        return torch.cat(images), torch.cat(labels), (body / slices, y, x)
 
 
 def patch_view(volume: Volume, stage: Stage, organ_share: float, rng: np.random.Generator) -> FieldOfView:
@@ -334,11 +338,13 @@ def disturb(
     image: Tensor,
     labels: Tensor,
     choice: Augmentation,
-    spacing_z: float,
+    spacing: Spacing,
     intensity: Intensity,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """What another patient, phase, protocol or scanner would change, in the order in which it comes about."""
+
+    spacing_z = spacing[0]
 
     def happens(probability: float) -> bool:
         return bool(rng.random() < probability)
@@ -349,6 +355,8 @@ def disturb(
         present = [organ for organ in choice.removable_organs if (labels == organ).any()]
         if present:
             image, labels = augment.remove_organ(image, labels, present[rng.integers(len(present))])
+    if choice.lesion_probability and happens(choice.lesion_probability):
+        image, labels = add_lesions(image, labels, choice.lesion_organs, spacing, rng)
     if happens(choice.fill_probability):
         present = [organ for organ in choice.hollow_organs if (labels == organ).any()]
         if present:

@@ -13,23 +13,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from training.arithmetic import autocast
+from training.distillation import distilled_levels
 from training.evaluate import Evaluation, evaluate, normalised
 from training.losses import Targets, segmentation_loss
 from training.networks import build_network
 from training.optimiser import build_optimisers
-from training.recipe import Recipe, Stage, as_table, changed_fields, load_recipe
+from training.recipe import Recipe, Stage, as_table, changed_fields, load_recipe, saved_recipe
 from training.run_files import (
     AVERAGED,
     CHECKPOINT,
@@ -103,10 +104,17 @@ class Run:
     """A training run on disk: network, averaged network, optimiser, and where it stands."""
 
     def __init__(
-        self, recipe: Recipe, out: Path, device: torch.device, teacher: Teacher | None = None, *, compiled: bool = False
+        self,
+        recipe: Recipe,
+        out: Path,
+        device: torch.device,
+        teacher: Teacher | None = None,
+        *,
+        model: nn.Module | None = None,
+        compiled: bool = False,
     ) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.out, self.device, self.teacher = recipe, out, device, teacher
+        self.recipe, self.out, self.device, self.teacher, self.model = recipe, out, device, teacher, model
         self.network = build_network(recipe.network, recipe.classes).to(device)
         # use_buffers: a norm's running statistics are averaged as its weights are
         self.averaged = AveragedModel(self.network, avg_fn=self._average, use_buffers=True)
@@ -182,7 +190,7 @@ class Run:
         if start.intensity != self.recipe.intensity:
             raise ValueError(f"{weights}: trained on {start.intensity}, the recipe has {self.recipe.intensity}")
         try:
-            self.network.load_state_dict(start.weights)
+            self.network.load_state_dict(with_more_classes(start.weights, self.network, self.network.ends))
         except RuntimeError as error:
             raise ValueError(
                 f"{weights}: of another network than the recipe's {self.recipe.network}: "
@@ -297,8 +305,8 @@ class Run:
         targets = Targets(labels.long(), self._soft_targets(images, labels))
         self.network.zero_grad(set_to_none=True)
         with autocast(self.device):
-            levels = self._levels(normalised(images, self.recipe.intensity))
-        loss = segmentation_loss(levels, targets, self.recipe.loss)
+            levels, distance = self._answers(normalised(images, self.recipe.intensity))
+        loss = segmentation_loss(levels, targets, self.recipe.loss) + self.recipe.loss.distillation_weight * distance
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_norm)
         if not torch.isfinite(norm):  # one such step would end the run; that it was left out is said and counted
@@ -314,6 +322,12 @@ class Run:
             optimiser.step()
         self.averaged.update_parameters(self.network)
         self.losses.append(float(loss.detach()))
+
+    def _answers(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Scores of every level, and how far the deepest features are from those of the network to learn from."""
+        if self.model is None:
+            return self._levels(images), images.new_zeros(())
+        return distilled_levels(self.network, self.model, images)
 
     def _soft_targets(self, images: Tensor, labels: Tensor) -> Tensor | None:
         stage = self.recipe.stages[self.stage]
@@ -375,6 +389,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; a run found there goes on")
     parser.add_argument("--start-from", type=Path, help="averaged.pt of another run, or a bundle's folder")
     parser.add_argument("--teacher", type=Path, help="folder that training.teacher wrote, if the recipe wants one")
+    parser.add_argument("--distil-from", type=Path, help="another run, whose features are learnt, if the recipe asks")
     parser.add_argument("--workers", type=int, help="processes that draw samples (default: 1; all cores beside a GPU)")
     parser.add_argument("--threads", type=int, help="of the network on a CPU (default: the recipe's)")
     parser.add_argument("--no-compile", action="store_true", help="on a GPU, where there is no C compiler")
@@ -416,13 +431,16 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     recipe = load_recipe(arguments.recipe)
     if recipe.loss.needs_teacher and not arguments.teacher:
         raise ValueError(f"{arguments.recipe}: field loss asks for a teacher; name it with --teacher")
+    if bool(recipe.loss.distillation_weight) != bool(arguments.distil_from):
+        raise ValueError(f"{arguments.recipe}: loss.distillation_weight and --distil-from go together")
     load = volumes_of(arguments.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(arguments.threads or recipe.threads)
     teacher = Teacher(arguments.teacher, device) if recipe.loss.needs_teacher else None
     # compiled where it pays: on two CPU cores it gains nothing and costs 25 s
     compiled = device.type == "cuda" and not arguments.no_compile
-    run = Run(recipe, arguments.out, device, teacher, compiled=compiled)
+    model = trained_network(arguments.distil_from).to(device) if arguments.distil_from else None
+    run = Run(recipe, arguments.out, device, teacher, model=model, compiled=compiled)
     run.lock()
     if arguments.start_from:
         run.start_from(arguments.start_from)
@@ -430,6 +448,26 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     seen = {name for entry in run.history for name in entry["scans"]}
     print(f"begins with {run.started_from or 'random weights'}, {len(seen)} scans seen so far", flush=True)
     return run, load
+
+
+def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """`weights` for a network that knows more classes: what scores those begins as the network has it."""
+    own = network.state_dict()
+    modules = {module: name for name, module in network.named_modules()}
+    fitted = dict(weights)
+    for name in (f"{modules[end]}.{kind}" for end in ends for kind in ("weight", "bias")):
+        if name in weights and name in own and weights[name].shape[1:] == own[name].shape[1:]:
+            more = own[name][len(weights[name]) :]
+            fitted[name] = torch.cat([weights[name], more])
+    return fitted
+
+
+def trained_network(run: Path) -> nn.Module:
+    """The network of another run with its averaged weights, in eval mode. ValueError or FileNotFoundError: no run."""
+    recipe = saved_recipe(read_past(run)["recipe"])
+    network = build_network(recipe.network, recipe.classes)
+    network.load_state_dict(read_saved(run / AVERAGED))
+    return network.eval().requires_grad_(requires_grad=False)
 
 
 def _refusals(*kinds: type[Exception]) -> tuple[type[Exception], ...]:

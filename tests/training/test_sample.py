@@ -236,7 +236,9 @@ def test_thick_slices_are_so_many_mm_whatever_the_sample_is():
     image = torch.zeros(16, 2, 2)
     image[::2] = 100
     for spacing_z, expected in ((4.0, 50), (8.0, 100), (2.0, 50)):  # two slices, one, four
-        got, _ = sample.disturb(image, image > 1, choice, spacing_z, FINE.intensity, np.random.default_rng(0))
+        got, _ = sample.disturb(
+            image, image > 1, choice, (spacing_z, 2.0, 2.0), FINE.intensity, np.random.default_rng(0)
+        )
         assert got.max() == expected
 
 

@@ -1,21 +1,30 @@
 """Networks, one file each: volumes (batch, 1, z, y, x), normalised, to raw class scores (batch, class, z, y, x).
 
-`attention_unet` sees slices (batch, 1, y, x). A recipe names those that `build_network` knows; the papers' others
-(`attention_unet`, `nnunet`, `scale_aware`) are built by their plan or channels.
+A recipe names those that `build_network` knows. `attention_unet` sees slices (batch, 1, y, x) and is built by its
+channels.
 """
 
+from dataclasses import replace
+
 from training.networks.half_resolution import HalfResolutionUNet
+from training.networks.nnunet import PLANS, NNUNet
 from training.networks.partial_convolution import PartialConvolutionNet
 from training.networks.plain_unet import PlainUNet
+from training.networks.scale_aware import ScaleAwareUNet
 from training.recipe import Network
 
+SegmentationNetwork = PlainUNet | PartialConvolutionNet | HalfResolutionUNet | NNUNet | ScaleAwareUNet
 
-def build_network(network: Network, classes: int) -> PlainUNet | PartialConvolutionNet | HalfResolutionUNet:
+
+def build_network(network: Network, classes: int) -> SegmentationNetwork:
     """An untrained network as a recipe describes it."""
+    channels, levels = network.channels, network.supervised_levels
+    if network.kind == "nnunet":
+        return NNUNet(replace(PLANS[network.plan], channels=channels), classes, supervised_levels=levels)
+    if network.kind == "scale-aware":
+        return ScaleAwareUNet(channels, classes, depths=network.depths)
     if network.kind == "half-resolution":
-        return HalfResolutionUNet(network.channels, classes, supervised_levels=network.supervised_levels)
+        return HalfResolutionUNet(channels, classes, supervised_levels=levels)
     if network.kind == "partial-convolution":
-        return PartialConvolutionNet(network.channels, classes, stem_stride=network.stem_stride)
-    return PlainUNet(
-        network.channels, classes, stem_stride=network.stem_stride, supervised_levels=network.supervised_levels
-    )
+        return PartialConvolutionNet(channels, classes, stem_stride=network.stem_stride)
+    return PlainUNet(channels, classes, stem_stride=network.stem_stride, supervised_levels=levels)

@@ -11,6 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from training.networks.batch_renorm import BatchRenorm
+from training.networks.convolution import Convolution
 
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
@@ -53,7 +54,7 @@ def _normed(*convolutions: nn.Module, channels: int) -> nn.Sequential:
 
 
 def _whole(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return _normed(nn.Conv3d(inputs, outputs, 3, stride, padding=1, bias=False), channels=outputs)
+    return _normed(Convolution(inputs, outputs, 3, stride, padding=1, bias=False), channels=outputs)
 
 
 def _separable(inputs: int, outputs: int) -> nn.Sequential:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from training.networks.convolution import Convolution
+
 NEGATIVE_SLOPE = 0.01
 Triple = tuple[int, int, int]  # z, y, x
 CUBE: Triple = (3, 3, 3)
@@ -72,6 +74,8 @@ ANISOTROPIC = Plan(
     (SLICE, *4 * (CUBE,)),
     up_bias=True,
 )
+
+PLANS = {"isotropic": ISOTROPIC, "distilled": DISTILLED, "small": SMALL, "anisotropic": ANISOTROPIC}
 
 
 class NNUNet(nn.Module):
@@ -148,7 +152,7 @@ def _stage(inputs: int, outputs: int, kernel: Triple, stride: Triple) -> nn.Sequ
 def _unit(inputs: int, outputs: int, kernel: Triple, stride: Triple) -> list[nn.Module]:
     z, y, x = (side // 2 for side in kernel)
     return [
-        nn.Conv3d(inputs, outputs, kernel, stride, padding=(z, y, x)),
+        Convolution(inputs, outputs, kernel, stride, padding=(z, y, x)),
         nn.InstanceNorm3d(outputs, affine=True),
         nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
     ]

@@ -8,12 +8,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from training.networks.convolution import Convolution
+
 NEGATIVE_SLOPE = 0.01
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, 3, stride, padding=1, bias=False),
+        Convolution(inputs, outputs, 3, stride, padding=1, bias=False),
         nn.InstanceNorm3d(outputs, affine=True),
         nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
     )
