@@ -69,13 +69,27 @@ def grid_of_shape(source: Grid, shape: Shape) -> Grid:
     return Grid(shape, (z, y, x))
 
 
-def grid_at_spacing(source: Grid, spacing: Spacing) -> Grid:
+def grid_at_spacing(source: Grid, spacing: Spacing, *, rounds_down: bool = False) -> Grid:
     """The grid nearest to `spacing` (mm) that covers exactly the extent of `source`, at least one voxel per axis.
 
-    The spacing gives way, so that the extent does not.
+    The spacing gives way, so that the extent does not. rounds_down: the number of voxels is rounded down, not to the
+    nearest (half to even).
 
     >>> grid_at_spacing(Grid((10, 4, 1), (5.0, 1.0, 0.5)), (2.0, 2.0, 2.0))
     Grid(shape=(25, 2, 1), spacing=(2.0, 2.0, 0.5))
     """
-    z, y, x = (max(1, round(length / s)) for length, s in zip(source.extent, spacing, strict=True))
+    # 1e-9: 3 * 0.1 / 0.1 is 3, not a little less
+    counts = ((length / s) for length, s in zip(source.extent, spacing, strict=True))
+    z, y, x = (max(1, math.floor(count + 1e-9) if rounds_down else round(count)) for count in counts)
     return grid_of_shape(source, (z, y, x))
+
+
+def grid_from_first_voxel(source: Grid, spacing: Spacing) -> Grid:
+    """The grid of exactly `spacing` (mm) that begins at the centre of the first voxel of `source` and ends at the last
+    one's, to the nearest voxel (half to even).
+
+    >>> grid_from_first_voxel(Grid((7, 10, 1), (0.7, 5.0, 2.0)), (1.5, 2.0, 1.5))
+    Grid(shape=(4, 24, 1), spacing=(1.5, 2.0, 1.5))
+    """
+    z, y, x = (round((n - 1) * s / t + 1) for n, s, t in zip(source.shape, source.spacing, spacing, strict=True))
+    return Grid((z, y, x), spacing)

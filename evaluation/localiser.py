@@ -29,7 +29,7 @@ from app.run.stage import Answer, run_stage
 from app.steps.classify import classify
 from app.steps.resample import use_threads
 from app.system.definition import SCAN, WEIGHTS, Stage, System, load_system
-from app.system.rules import Locating
+from app.system.rules import Locating, Seen
 from app.types import AIR, Labels, Shape, Voxels
 from evaluation.overlap import dice
 from evaluation.own_files import refuse_foreign
@@ -85,7 +85,7 @@ class Localiser:
 
     def box(self, case: Case) -> Box | None:
         """The voxels it keeps."""
-        return self.rule(self.answer(case).labels, case.grid)
+        return self.rule(self.answer(case).labels, case.grid, Seen(self.model.bundle.labels, located=False))
 
 
 def load_localiser(stage: Stage, rule: Locating, weights: Path, threads: int) -> Localiser:

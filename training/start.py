@@ -104,7 +104,7 @@ def _of_bundle(folder: Path, role: str) -> Start:
         state = torch.jit.load(str(file), map_location="cpu").state_dict()
     except RuntimeError as error:
         raise ValueError(f"{file}: cannot be loaded as TorchScript; export the bundle again") from error
-    return Start(start_name(folder), _checked(state, file), history, Intensity(**asdict(bundle.intensity)))
+    return Start(start_name(folder), _checked(state, file), history, Intensity(**asdict(bundle.fixed_intensity)))
 
 
 def _checked(state: Any, path: Path) -> dict[str, Tensor]:

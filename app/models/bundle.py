@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.alignment import ALIGNMENTS, FIRST_VOXEL, HALF_PIXEL
 from app.errors import SetupError
 from app.schema import parse
 from app.types import Shape, Spacing
@@ -22,6 +23,17 @@ MOST_HU = 1e6
 TORCHSCRIPT = "torchscript"
 SUFFIXES = {"openvino-float32": {".xml", ".bin"}, "openvino-int8": {".xml", ".bin"}, TORCHSCRIPT: {".pt"}}
 ENGINES = tuple(SUFFIXES)
+RESAMPLE_NORMALISE = "resample-normalise"
+CLIP_RESAMPLE_NORMALISE = "clip-resample-normalise"
+NORMALISE_RESAMPLE = "normalise-resample"
+ORDERS = (RESAMPLE_NORMALISE, CLIP_RESAMPLE_NORMALISE, NORMALISE_RESAMPLE)
+INTERPOLATIONS = ("linear", "cubic", "nearest")
+GAUSSIAN, PROBABILITIES, ZERO = "gaussian", "probabilities", "zero"
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +52,67 @@ class Intensity:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanIntensity:
+    """By the scan's own figures: clip to two percentiles of the whole scan, the lower one becoming 0, and scale what
+    the model sees to mean 0 and deviation 1; with `keeps_zeros` voxels that are 0 by then stay so and do not count.
+    """
+
+    low_percentile: float
+    high_percentile: float
+    keeps_zeros: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_percentile < self.high_percentile <= 100:
+            raise ValueError(f"needs 0 <= low_percentile < high_percentile <= 100, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How what a model sees comes to its grid; what is not said is as this project's own models have it.
+
+    order: of the steps before the network. interpolation: between voxels. averages: where the grid is coarser by a
+    whole factor or more, blocks of that many voxels are averaged first. alignment: see `app.alignment`; rounds_down:
+    of the number of voxels at a spacing, which is rounded to the nearest otherwise.
+    """
+
+    order: str = RESAMPLE_NORMALISE
+    interpolation: str = "linear"
+    averages: bool = True
+    alignment: str = HALF_PIXEL
+    rounds_down: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("order", self.order, ORDERS)
+        _one_of("interpolation", self.interpolation, INTERPOLATIONS)
+        _one_of("alignment", self.alignment, ALIGNMENTS)
+        if self.alignment != HALF_PIXEL and (self.averages or self.rounds_down):
+            raise ValueError(f"averages and rounds_down go with alignment {HALF_PIXEL!r}, found {self.alignment!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """What a model that does not see all at once is shown, in voxels.
 
     largest, smallest: sides that a window may have. multiple: sides are multiples of it. step: how far neighbouring
-    windows are apart at the most, as a share of their side; the rest overlaps.
+    windows are apart at the most, as a share of their side; the rest overlaps. weights: "gaussian" where the middle of
+    a window counts more. adds: "probabilities" where scores are softmaxed before they are averaged. fill: what a volume
+    smaller than a window is filled up with, "air", or "zero" after normalisation; centred: on both sides, the odd voxel
+    at the end.
     """
 
     largest: Shape
     smallest: Shape
     multiple: int
     step: float
+    weights: str = "uniform"
+    adds: str = "scores"
+    fill: str = "air"
+    centred: bool = False
 
     def __post_init__(self) -> None:
+        _one_of("weights", self.weights, ("uniform", GAUSSIAN))
+        _one_of("adds", self.adds, ("scores", PROBABILITIES))
+        _one_of("fill", self.fill, ("air", ZERO))
         if self.multiple < 1 or not 0 < self.step <= 1:
             raise ValueError(f"multiple must be >= 1 and step in (0, 1], got {self.multiple} and {self.step}")
         for small, large in zip(self.smallest, self.largest, strict=True):
@@ -65,9 +125,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One model. Exactly one of `shape` (what it sees is resized to it) and `spacing_mm` (seen in windows) is given.
+    """One model. Exactly one of `shape` (what it sees is resized to it) and `spacing_mm` (seen in windows) is given,
+    and of `intensity` and `scan_intensity`.
 
     role: what it was trained for, in a word. labels: names of its classes, background first; their places are the ids.
+    licence: of the weights, in a line.
     files: per engine, file name to SHA-256. training: how and on what it was trained. accuracy: measured figures.
     """
 
@@ -75,10 +137,13 @@ class Bundle:
     role: str
     axes: str
     labels: tuple[str, ...]
-    intensity: Intensity
     files: dict[str, dict[str, str]]
     training: dict[str, Any]
     accuracy: dict[str, Any]
+    intensity: Intensity | None = None
+    scan_intensity: ScanIntensity | None = None
+    resampling: Resampling = Resampling()
+    licence: str = ""
     shape: Shape | None = None
     spacing_mm: Spacing | None = None
     window: Window | None = None
@@ -102,10 +167,21 @@ class Bundle:
                 )
         if (self.shape is None) == (self.spacing_mm is None) or (self.spacing_mm is None) != (self.window is None):
             raise ValueError("a model has either a shape, or spacing_mm and window")
+        if (self.intensity is None) == (self.scan_intensity is None):
+            raise ValueError("a model has either intensity or scan_intensity")
+        if self.shape is not None and self.resampling.alignment == FIRST_VOXEL:
+            raise ValueError(f"resampling.alignment {FIRST_VOXEL!r} holds a spacing, and a model with a shape has none")
         if self.shape is not None and min(self.shape) < 1:
             raise ValueError(f"shape must be above zero, found {self.shape}")
         if self.spacing_mm is not None and not all(0 < s < math.inf for s in self.spacing_mm):
             raise ValueError(f"spacing_mm must be above zero, found {self.spacing_mm}")
+
+    @property
+    def fixed_intensity(self) -> Intensity:
+        """`intensity`, for who can do no other. SetupError where the scan's own figures count."""
+        if self.intensity is None:
+            raise SetupError(f"{self.folder / FILE_NAME}: has scan_intensity, and intensity is needed here")
+        return self.intensity
 
     def engine_files(self, engine: str) -> list[Path]:
         """Paths of an engine's files in the bundle's order, each checked. SetupError for what is not as it says."""

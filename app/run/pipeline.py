@@ -1,28 +1,39 @@
 """Pipeline: the way of one case, and the only place that knows its order.
 
-read -> every stage of the system (`app.run.stage`), with its regions in between -> restore -> write
+read -> every stage of the system (`app.run.stage`), with its regions in between -> restore, once for every stage whose
+labels are in the result -> merge -> write
 """
 
+import functools
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from app.errors import CaseError
 from app.files.read import Scan, read
 from app.files.write import check_target, write
-from app.grid import Box, Grid
-from app.models.bundle import Bundle, load_bundle
+from app.grid import Box, Grid, whole
+from app.models.bundle import RESAMPLE_NORMALISE, Bundle, load_bundle
 from app.models.engine import Model, load_engine
 from app.run.outcome import Outcome
 from app.run.stage import Answer, run_stage
+from app.steps.merge import renamed
 from app.steps.resample import use_threads
 from app.steps.restore import restore
+from app.steps.segment import averaged
 from app.steps.volumes import organ_volumes
 from app.steps.windows import plan_windows
-from app.system.definition import SCAN, WEIGHTS, Region, System
+from app.system.definition import SCAN, WEIGHTS, Region, System, merged_names
+from app.system.rules import Seen
+from app.types import Labels
 
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
+BYTES_BEFORE_RESAMPLING = (
+    8  # float32 of the scan's own voxels and ITK's copy, where they are clipped or normalised first
+)
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
 
 Models: TypeAlias = dict[str, Model]
@@ -30,12 +41,22 @@ Models: TypeAlias = dict[str, Model]
 
 
 def load_models(system: System, *, threads: int, pinned: bool, weights: Path = WEIGHTS) -> Models:
-    """The system's models, checked and compiled. SetupError names the file and field that is wrong."""
+    """The system's models, checked and compiled; what two stages share is compiled once.
+
+    SetupError names the file and field that is wrong.
+    """
     use_threads(threads)
+
+    @functools.cache
+    def engine_of(bundle: str, engine: str, precision: str) -> Model:
+        read = load_bundle(weights / bundle)
+        return Model(read, load_engine(read, engine, precision, threads, pinned=pinned))
+
     models = {}
     for name, stage in system.stage.items():
-        bundle = load_bundle(weights / stage.bundle)
-        models[name] = Model(bundle, load_engine(bundle, stage.engine, stage.precision, threads, pinned=pinned))
+        loaded = [engine_of(bundle, stage.engine, stage.precision) for bundle in stage.bundles]
+        bundle = loaded[0].bundle
+        models[name] = Model(bundle, averaged([model.engine for model in loaded], bundle))
     return models
 
 
@@ -62,55 +83,100 @@ def run_case(
         outcome.warnings += scan.warnings
     with outcome.timed("load"):
         ready = models()
-    answer = _run_stages(scan, system, ready, outcome, memory_limit)
-    with outcome.timed("restore"):
-        mask = restore(answer.scores, answer.labels, answer.box, scan.grid, threads=threads)
-    outcome.volume_ml = organ_volumes(mask, scan.voxel_ml, ready[system.result.of].bundle.labels[1:])
+    labelled = _result(_run_stages(scan, system, ready, outcome, threads, memory_limit), system, outcome)
+    mask = labelled.labels
+    outcome.volume_ml = organ_volumes(mask, scan.voxel_ml, labelled.names[1:])
     if not mask.any():
         outcome.warnings.append("no organ found; the mask is empty")
     with outcome.timed("write"):
         write(mask, target, scan.header, scan.orientation, overwrite=overwrite)
 
 
-def _run_stages(scan: Scan, system: System, models: Models, outcome: Outcome, memory_limit: int | None) -> Answer:
-    """The answer of the last stage, which is the result's, since every other one must be used by a later one."""
-    boxes: dict[str, Box | None] = {SCAN: None}
+@dataclass(frozen=True, slots=True)
+class _Map:
+    """A label map on the scan's own grid. names: by id. box: what its stage saw, None for all of the scan."""
 
-    def answer_of(name: str) -> Answer:
-        stage = system.stage[name]
-        outcome.box = boxes[stage.sees]
-        return run_stage(
+    labels: Labels
+    names: tuple[str, ...]
+    box: Box | None
+
+
+def _run_stages(
+    scan: Scan, system: System, models: Models, outcome: Outcome, threads: int, memory_limit: int | None
+) -> dict[str, _Map]:
+    """Of every stage whose labels are in the result, its label map; no more scores than one stage's are held."""
+    boxes: dict[str, Box | None] = {SCAN: None}
+    wanted = {system.result.of, *system.mapped}
+    maps: dict[str, _Map] = {}
+    for name, stage in system.stage.items():
+        box = boxes[stage.sees]
+        if (box or whole(scan.grid)).shape[0] * scan.grid.spacing[0] < stage.min_height_mm:
+            boxes |= {region: box for region, entry in system.region.items() if entry.of == name}
+            continue
+        outcome.box = box  # of a case that fails in this stage, too
+        answer = run_stage(
             scan.voxels,
             scan.grid,
-            outcome.box,
+            box,
             stage,
             models[name],
-            timed=lambda step: outcome.timed(f"{name}.{step}"),
-            check=lambda grid, bundle: _check_memory(scan, grid, bundle, memory_limit),
+            timed=functools.partial(_timed, outcome, name),
+            check=lambda grid, bundle: _check_memory(scan, grid, bundle, memory_limit, len(maps)),
         )
+        boxes |= _boxes_of(name, answer, box, system, models[name].bundle.labels, scan.grid, outcome)
+        if name in wanted:
+            with outcome.timed("restore"):
+                labels = restore(
+                    answer.scores, answer.labels, answer.box, scan.grid, positions=answer.positions, threads=threads
+                )
+            maps[name] = _Map(labels, models[name].bundle.labels, box)
+        del answer  # before the next stage's scores come
+    return maps
 
-    *earlier, last = system.stage
-    for name in earlier:
-        boxes |= _boxes_of(name, answer_of(name), system, scan.grid, outcome)  # its scores are let go
-    return answer_of(last)
+
+def _timed(outcome: Outcome, stage: str, step: str) -> AbstractContextManager[None]:
+    return outcome.timed(f"{stage}.{step}")
 
 
-def _boxes_of(stage: str, answer: Answer, system: System, grid: Grid, outcome: Outcome) -> dict[str, Box | None]:
-    """Of every region that a stage's answer tells, with a warning where it tells nothing."""
+def _result(maps: dict[str, _Map], system: System, outcome: Outcome) -> _Map:
+    """The label map that the system names, merged from those of its stages where it says so."""
+    for name, merge in system.merge.items():
+        with outcome.timed(name):
+            parts = [maps[other] for other in merge.of]
+            names = merged_names([part.names for part in parts])
+            alike = [renamed(part.labels, [names.index(label) for label in part.names]) for part in parts]
+            maps[name] = _Map(merge.rule(alike, Seen(names, located=parts[0].box is not None)), names, parts[0].box)
+    result = maps[system.result.of]
+    outcome.box = result.box
+    return result
+
+
+def _boxes_of(
+    stage: str,
+    answer: Answer,
+    seen: Box | None,
+    system: System,
+    names: tuple[str, ...],
+    grid: Grid,
+    outcome: Outcome,
+) -> dict[str, Box | None]:
+    """Of every region that a stage's answer tells; where it tells nothing, what the stage saw, with a warning."""
     boxes = {}
     for name, region in system.region.items():
         if region.of != stage:
             continue
         with outcome.timed(name):
-            boxes[name] = _box_of(region, answer, grid)
-        if boxes[name] is None:
-            outcome.warnings.append(f"{stage} found no organ for {name}; the whole volume is processed")
+            found = _box_of(region, answer, Seen(names, located=seen is not None), grid)
+        if found is None:
+            what = "the whole volume" if seen is None else f"what {stage} saw"
+            outcome.warnings.append(f"{stage} found no organ for {name}; {what} is processed")
+        boxes[name] = found or seen
     return boxes
 
 
-def _box_of(region: Region, answer: Answer, grid: Grid) -> Box | None:
+def _box_of(region: Region, answer: Answer, about: Seen, grid: Grid) -> Box | None:
     """A region in voxels of the scan's grid, from the answer of its stage, which may have seen a box only."""
-    box = region.rule(answer.labels, Grid(answer.box.shape, grid.spacing))
+    box = region.rule(answer.labels, Grid(answer.box.shape, grid.spacing), about)
     if box is None:
         return None
     (z0, y0, x0), (z1, y1, x1) = (
@@ -119,12 +185,15 @@ def _box_of(region: Region, answer: Answer, grid: Grid) -> Box | None:
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
-def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None) -> None:
+def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None, masks: int) -> None:
     """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres.
 
-    A slice of a few voxels is filled up to a window, and its scores with it.
+    A slice of a few voxels is filled up to a window, and its scores with it. masks: of the scan's size, held already.
     """
-    here = scan.voxels.nbytes + math.prod(scan.grid.shape) + MODELS_BYTES
+    voxels = math.prod(scan.grid.shape)
+    here = scan.voxels.nbytes + voxels * (1 + masks) + MODELS_BYTES
+    if bundle.resampling.order != RESAMPLE_NORMALISE:
+        here += voxels * BYTES_BEFORE_RESAMPLING
     per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
     if bundle.window is None and math.prod(fine.shape) * per_voxel <= MODELS_BYTES:
         return  # the same for every scan, and in MODELS_BYTES

@@ -1,28 +1,35 @@
 """Stage: the way of one model, and the only place that knows its order. Arrays (z, y, x), scores (class, z, y, x).
 
-crop -> resample -> normalise -> segment -> classify -> clean
+crop -> resample and normalise, in the bundle's order -> segment -> classify -> clean
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from app.grid import Box, Grid, grid_at_spacing, grid_of_shape, whole
-from app.models.bundle import Bundle
+import numpy as np
+
+from app.alignment import FIRST_VOXEL, Positions, positions
+from app.grid import Box, Grid, grid_at_spacing, grid_from_first_voxel, grid_of_shape, whole
+from app.models.bundle import CLIP_RESAMPLE_NORMALISE, NORMALISE_RESAMPLE, RESAMPLE_NORMALISE, Bundle
 from app.models.engine import Model
 from app.steps.classify import classify
 from app.steps.clean import swap_winners
 from app.steps.crop import crop
-from app.steps.normalise import normalise
+from app.steps.normalise import normalise, normalise_by_itself, percentiles
 from app.steps.resample import resample
 from app.steps.segment import segment
 from app.system.definition import Stage
-from app.types import Labels, Scores, Voxels
+from app.system.rules import Seen
+from app.types import Labels, Scores, Volume, Voxels
+
+Timed = Callable[[str], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a stage says of the box that it saw; scores and labels, their winners, cover exactly its extent.
+    """What a stage says of the box that it saw. labels: the scores' winners. positions: of every voxel of the box its
+    index among the scores.
 
     Without a window the scores are the engine's buffer, which its next call overwrites.
     """
@@ -30,6 +37,7 @@ class Answer:
     scores: Scores
     labels: Labels
     box: Box
+    positions: Positions
 
 
 def run_stage(
@@ -39,39 +47,68 @@ def run_stage(
     stage: Stage,
     model: Model,
     *,
-    timed: Callable[[str], AbstractContextManager[None]],
+    timed: Timed,
     check: Callable[[Grid, Bundle], None] = lambda _grid, _bundle: None,
 ) -> Answer:
     """A stage on the box of a scan (`voxels` on `grid`), or on all of it where there is none.
 
     timed: times a block by the step's name. check: is told the model's grid before anything is made on it.
     """
-    seen = box or whole(grid)
+    seen, bundle = box or whole(grid), model.bundle
     with timed("crop"):
-        cropped, own = crop(voxels, grid, seen)
-        fine = _grid_of(model.bundle, own)
-        check(fine, model.bundle)
-    with timed("resample"):
-        volume = resample(cropped, own, fine)
-    with timed("normalise"):
-        volume = normalise(volume, model.bundle.intensity)
+        cropped, crop_grid = crop(voxels, grid, seen)
+        model_grid = grid_of(bundle, crop_grid)
+        check(model_grid, bundle)
+    volume = _prepared(voxels, cropped, crop_grid, model_grid, bundle, timed)
+    about = Seen(bundle.labels, located=box is not None)
     with timed("network"):
-        scores = segment(volume, model.bundle, model.engine)
+        scores = segment(volume, bundle, model.engine, stage.walk(model_grid, about))
     with timed("clean"):
         labels = cleaned = classify(scores)
         labels.flags.writeable = False  # a rule that worked in place would leave the scores as they were
         z, y, x = labels.shape  # coarser than the model's grid, as its scores may be
-        own_grid = grid_of_shape(fine, (z, y, x))
+        scores_grid = grid_of_shape(model_grid, (z, y, x))
         for rule in stage.clean:
-            cleaned = rule(cleaned, own_grid, located=box is not None)
+            cleaned = rule(cleaned, scores_grid, about)
         if cleaned is not labels:
             swap_winners(scores, labels, cleaned)
-    return Answer(scores, cleaned, seen)
+    where = positions(crop_grid, model_grid, (z, y, x), bundle.resampling.alignment)
+    return Answer(scores, cleaned, seen, where)
 
 
-def _grid_of(bundle: Bundle, seen: Grid) -> Grid:
+def _prepared(
+    voxels: Voxels, cropped: Voxels, crop_grid: Grid, model_grid: Grid, bundle: Bundle, timed: Timed
+) -> Volume:
+    """What the network sees, on its grid. voxels: of the whole scan, whose percentiles may count."""
+    order, before = bundle.resampling.order, cropped
+    limits = (0.0, 0.0) if bundle.intensity is None else (bundle.intensity.low, bundle.intensity.high)
+    if bundle.scan_intensity is not None:
+        with timed("percentiles"):
+            limits = percentiles(voxels, (bundle.scan_intensity.low_percentile, bundle.scan_intensity.high_percentile))
+    if order != RESAMPLE_NORMALISE:
+        with timed("normalise"):
+            clips = order == CLIP_RESAMPLE_NORMALISE
+            before = np.clip(cropped, *limits, dtype=np.float32) if clips else _normalised(cropped, limits, bundle)
+    with timed("resample"):
+        volume = resample(before, crop_grid, model_grid, bundle.resampling)
+    if order == NORMALISE_RESAMPLE:
+        return volume
+    with timed("normalise"):
+        return _normalised(volume, limits, bundle)
+
+
+def _normalised(volume: Voxels, limits: tuple[float, float], bundle: Bundle) -> Volume:
+    if bundle.scan_intensity is not None:
+        return normalise_by_itself(volume, limits, bundle.scan_intensity)
+    return normalise(volume, bundle.fixed_intensity)
+
+
+def grid_of(bundle: Bundle, seen: Grid) -> Grid:
+    """The bundle's grid for what it sees of a scan."""
     if bundle.shape is not None:
         return grid_of_shape(seen, bundle.shape)
     if bundle.spacing_mm is None:
         raise ValueError(f"bundle {bundle.name} has neither shape nor spacing_mm")
-    return grid_at_spacing(seen, bundle.spacing_mm)
+    if bundle.resampling.alignment == FIRST_VOXEL:
+        return grid_from_first_voxel(seen, bundle.spacing_mm)
+    return grid_at_spacing(seen, bundle.spacing_mm, rounds_down=bundle.resampling.rounds_down)

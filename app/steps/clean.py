@@ -1,15 +1,18 @@
 """Clean: small components off a label map, on the fine grid (papers 001, 003). Arrays (z, y, x)."""
 
+from collections.abc import Collection
+
 import cc3d
 import numpy as np
 
 from app.types import Labels, Scores
 
 
-def drop_small(labels: Labels, *, min_share: float) -> Labels:
+def drop_small(labels: Labels, *, min_share: float, of: Collection[int] = ()) -> Labels:
     """`labels` without the parts of an organ smaller than `min_share` of that organ's largest part (26 neighbours).
 
-    A new uint8 array; `min_share` 1 keeps the largest part of each organ (and its equals), 0 keeps all.
+    A new uint8 array; `min_share` 1 keeps the largest part of each organ (and its equals), 0 keeps all. of: the organs
+    whose parts may go, all without it (paper 003 spares adrenal glands and duodenum).
     """
     parts, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
     sizes = np.bincount(parts.ravel())
@@ -18,7 +21,38 @@ def drop_small(labels: Labels, *, min_share: float) -> Labels:
     largest = np.zeros(256, np.int64)
     np.maximum.at(largest, organ, sizes)
     kept = sizes >= min_share * largest[organ]
+    if of:
+        kept |= ~np.isin(organ, list(of))
     return np.where(kept, organ, 0).astype(np.uint8)[parts]
+
+
+def without(labels: Labels, dropped: Collection[int]) -> Labels:
+    """`labels` with background in place of some organs; a new array."""
+    kept = np.arange(256, dtype=np.uint8)
+    kept[list(dropped)] = 0
+    return kept[labels]
+
+
+def drop_far(labels: Labels, *, label: int, max_planes: float) -> Labels:
+    """`labels` without connected regions of all organs together (26 neighbours) whose centroid lies more than
+    `max_planes` above or below that of the largest part of `label`; a new array (paper 003).
+
+    The region that holds that part stays whatever its centroid. Without the label all stay.
+    """
+    parts, count = cc3d.connected_components(labels == label, connectivity=26, return_N=True)
+    if count == 0:
+        return labels.copy()
+    largest = 1 + int(np.bincount(parts.ravel())[1:].argmax())
+    anchor = parts == largest
+    regions = cc3d.connected_components(labels > 0, connectivity=26)
+    heights = np.arange(len(labels), dtype=np.float64)
+    sizes = np.bincount(regions.ravel())
+    per_plane = np.stack([np.bincount(plane.ravel(), minlength=len(sizes)) for plane in regions])
+    centroids = heights @ per_plane / sizes
+    reference = heights @ anchor.sum((1, 2)) / anchor.sum()
+    kept = np.abs(centroids - reference) <= max_planes
+    kept[regions[anchor][0]] = True
+    return np.where(kept[regions], labels, 0).astype(np.uint8)
 
 
 def drop_small_regions(labels: Labels, *, min_voxels: float) -> Labels:

@@ -44,6 +44,74 @@ def organ_box(
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
+def label_range(
+    labels: Labels, grid: Grid, *, label: int, below_mm: float, above_mm: float, at_least_mm: float
+) -> Box | None:
+    """All of `grid` from `below_mm` under the lowest voxel of `label` to `above_mm` over it; None without the label.
+
+    Where the top of the grid leaves less than `at_least_mm`, the range begins further down (paper 000, whose network
+    finds the liver and so where the abdomen is).
+    """
+    planes = np.flatnonzero((labels == label).any(axis=(1, 2)))
+    if not len(planes):
+        return None
+    coarse = grid_of_shape(grid, _shape(labels))
+    lowest = planes[0] * coarse.spacing[0]
+    low, high = lowest - below_mm, min(lowest + above_mm, grid.extent[0])
+    z0, z1 = _voxels(min(low, high - at_least_mm), high, grid.spacing[0], grid.shape[0])
+    return Box((z0, 0, 0), (z1, *grid.shape[1:]))
+
+
+def box_of_large_regions(labels: Labels, grid: Grid, *, min_voxels: int) -> Box | None:
+    """The box of `grid`, without a margin, around all connected regions of organs (6 neighbours) that fill `min_voxels`
+    of its voxels or more (paper 001); around the largest if none does; None without any.
+
+    As if `labels` had been enlarged to `grid` first, each voxel of which reads the coarse one at floor(i * n / N): a
+    coarse voxel counts as often as it would be read.
+    """
+    sources = [_read(fine, coarse) for fine, coarse in zip(grid.shape, labels.shape, strict=True)]
+    times = [np.bincount(source) for source in sources]
+    read = [np.flatnonzero(count) for count in times]
+    regions = cc3d.connected_components(labels[np.ix_(*read)] > 0, connectivity=6)
+    if not regions.any():
+        return None
+    z, y, x = (count[at] for count, at in zip(times, read, strict=True))
+    weights = (z[:, None, None] * y[:, None] * x).ravel()
+    sizes = np.bincount(regions.ravel(), weights=weights)
+    sizes[0] = 0
+    kept = sizes >= min(min_voxels, sizes.max())
+    kept[0] = False
+    start, stop = [], []
+    for axis, (source, at) in enumerate(zip(sources, read, strict=True)):
+        others = tuple(a for a in range(3) if a != axis)
+        hits = np.flatnonzero(np.isin(source, at[kept[regions].any(axis=others)]))
+        start.append(int(hits[0]))
+        stop.append(int(hits[-1]) + 1)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _read(fine: int, coarse: int) -> NDArray[np.int64]:
+    """Along an axis, which coarse voxel each fine one reads when labels are enlarged: the nearest, floor(i * n / N)."""
+    return np.arange(fine) * coarse // fine
+
+
+def box_with_margin(labels: Labels, grid: Grid, *, margin_mm: float) -> Box | None:
+    """The box of `grid` around all organs and as many whole voxels of margin as fit into `margin_mm`, one fewer at the
+    end of each axis, but not less than the organs themselves (paper 003, as its code has it); None without organs.
+    """
+    start, stop = [], []
+    for axis, (size, spacing) in enumerate(zip(grid.shape, grid.spacing, strict=True)):
+        others = tuple(a for a in range(3) if a != axis)
+        along = np.asarray((labels > 0).any(axis=others))
+        hits = np.flatnonzero(along[_read(size, labels.shape[axis])])
+        if not len(hits):
+            return None
+        margin = int(margin_mm / spacing)
+        start.append(max(int(hits[0]) - margin, 0))
+        stop.append(min(int(hits[-1]) + max(margin, 1), size))
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
 def _span(organs: NDArray[np.bool_], axis: int, grid: Grid, margin_mm: float) -> tuple[float, float]:
     """mm from the first voxel's outer face: where the organs begin and end along an axis, with the margin."""
     others = tuple(a for a in range(3) if a != axis)

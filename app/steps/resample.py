@@ -7,17 +7,23 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from app.alignment import HALF_PIXEL, placed
 from app.grid import Grid
+from app.models.bundle import Resampling
 from app.types import Shape, Volume, Voxels
 
+OWN = Resampling()
+INTERPOLATORS = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline, "nearest": sitk.sitkNearestNeighbor}
 
-def resample(voxels: Voxels, source: Grid, target: Grid) -> Volume:
+
+def resample(voxels: Voxels, source: Grid, target: Grid, how: Resampling = OWN) -> Volume:
     """Intensities of `voxels` (z, y, x; only read) at the centres of `target`: float32 (z, y, x).
 
-    Both grids cover the same extent. Where the target is coarser by a whole factor or more, blocks of that many
-    voxels are averaged first (to whole HU where the voxels are whole), so that a finer scan is a less noisy one and
-    not a differently noisy one; the rest is trilinear. Beyond the outermost centres the edge value holds. What fills no
-    block at the end of an axis is left out: of 1338 slices brought to 128 the last eight.
+    Both grids cover the same extent, or are aligned as `how` says. Where the target is coarser by a whole factor or
+    more, blocks of that many voxels are averaged first, if `how` averages (to whole HU where the voxels are whole), so
+    that a finer scan is a less noisy one and not a differently noisy one; the rest is interpolated, trilinearly as a
+    rule. Beyond the outermost centres the edge value holds. What fills no block at the end of an axis is left out: of
+    1338 slices brought to 128 the last eight.
 
     Raises ValueError if `voxels` does not have the shape of `source`.
     """
@@ -25,14 +31,14 @@ def resample(voxels: Voxels, source: Grid, target: Grid) -> Volume:
         raise ValueError(f"voxels of shape {voxels.shape} on a grid of {source.shape}")
     image = _image(voxels, source)
     factors = _block(source, target)
-    if factors != (1, 1, 1):
+    if how.averages and factors != (1, 1, 1):
         image = sitk.BinShrink(image, factors[::-1])
-    x, y, z = target.spacing[::-1]
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(target.shape[::-1])
-    resampler.SetOutputSpacing((x, y, z))
-    resampler.SetOutputOrigin((x / 2, y / 2, z / 2))
-    resampler.SetInterpolator(sitk.sitkLinear)
+    origin, spacing = _physical(source, target, how.alignment)
+    resampler.SetOutputSpacing(spacing)
+    resampler.SetOutputOrigin(origin)
+    resampler.SetInterpolator(INTERPOLATORS[how.interpolation])
     resampler.SetOutputPixelType(sitk.sitkFloat32)
     resampler.UseNearestNeighborExtrapolatorOn()
     result: NDArray[np.float32] = sitk.GetArrayFromImage(resampler.Execute(image))
@@ -51,6 +57,15 @@ def _image(voxels: Voxels, grid: Grid) -> sitk.Image:
     image.SetSpacing((x, y, z))
     image.SetOrigin((x / 2, y / 2, z / 2))
     return image
+
+
+def _physical(source: Grid, target: Grid, alignment: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Where ITK finds the target's first centre, and the steps between its centres: mm along (x, y, z)."""
+    if alignment == HALF_PIXEL:  # from the outer face: half a voxel
+        spacing = target.spacing[::-1]
+        return tuple(mm / 2 for mm in spacing), spacing
+    places = list(zip(placed(source, target, alignment), source.spacing, strict=True))[::-1]
+    return tuple((first + 0.5) * mm for (first, _), mm in places), tuple(step * mm for (_, step), mm in places)
 
 
 def _block(source: Grid, target: Grid) -> Shape:

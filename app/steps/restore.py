@@ -12,6 +12,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from app.alignment import HALF_PIXEL, Positions
+from app.alignment import positions as positions_in
 from app.grid import Box, Grid
 from app.types import Labels, Scores, Shape
 
@@ -32,10 +34,13 @@ class _Axis:
         return _Axis(self.low[start:stop], self.high[start:stop], self.weight[start:stop])
 
 
-def restore(scores: Scores, labels: Labels, box: Box, grid: Grid, *, threads: int = 1) -> Labels:
+def restore(
+    scores: Scores, labels: Labels, box: Box, grid: Grid, *, positions: Positions | None = None, threads: int = 1
+) -> Labels:
     """Labels (uint8) of the whole `grid`: background outside `box`, inside it the interpolated scores' winner.
 
-    scores: on a grid that covers exactly the box. labels: their winners, as `classify` gives them.
+    labels: the scores' winners, as `classify` gives them. positions: of every voxel of the box its index among the
+    scores (`app.alignment`); without them the scores' grid covers exactly the box.
 
     >>> scores = np.array([[[[3.0, 0.0]]], [[[0.0, 1.0]]]], np.float32)  # background wins left, organ 1 right
     >>> restore(scores, np.array([[[0, 1]]], np.uint8), Box((0, 0, 0), (1, 1, 8)), Grid((1, 1, 8), (1.0, 1.0, 1.0)))
@@ -43,7 +48,10 @@ def restore(scores: Scores, labels: Labels, box: Box, grid: Grid, *, threads: in
     """
     mask = np.zeros(grid.shape, np.uint8)
     target = mask[box.slices]
-    z, y, x = (_axis(n, fine) for n, fine in zip(box.shape, labels.shape, strict=True))
+    if positions is None:
+        covering = Grid(box.shape, grid.spacing)
+        positions = positions_in(covering, covering, _shape(labels), HALF_PIXEL)
+    z, y, x = (_axis(position, fine) for position, fine in zip(positions, labels.shape, strict=True))
     cells = _cells(labels)
     by_voxel = _scores_by_voxel(scores, cells)
     depth = max(1, SLAB_VOXELS // (box.shape[1] * box.shape[2]))
@@ -57,12 +65,17 @@ def restore(scores: Scores, labels: Labels, box: Box, grid: Grid, *, threads: in
     return mask
 
 
-def _axis(size: int, fine: int) -> _Axis:
-    """`size` voxels over the extent of `fine` ones; beyond the outermost fine centres the edge value holds."""
-    position = ((np.arange(size) + 0.5) * fine / size - 0.5).clip(0, fine - 1)
+def _axis(position: NDArray[np.float64], fine: int) -> _Axis:
+    """Voxels at indices among `fine` ones; beyond the outermost of their centres the edge value holds."""
+    position = position.clip(0, fine - 1)
     low = np.minimum(position.astype(np.intp), max(0, fine - 2))
     high = np.minimum(low + 1, fine - 1)
     return _Axis(low, high, (position - low).astype(np.float32))
+
+
+def _shape(labels: Labels) -> Shape:
+    z, y, x = labels.shape
+    return z, y, x
 
 
 def _cells(labels: Labels) -> Labels:

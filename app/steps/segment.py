@@ -1,47 +1,129 @@
-"""Segment: class scores of a model on its grid. Arrays (z, y, x), scores (class, z, y, x), never softmaxed.
+"""Segment: class scores of a model on its grid. Arrays (z, y, x), scores (class, z, y, x), not softmaxed as a rule.
 
-Where windows overlap their scores count alike (papers 000 and 003; paper 004 on raw scores). Every window is run: a
-region is a few windows as a rule, and hardly one of them is without an organ.
+Where windows overlap their scores are averaged (papers 000 and 003; paper 004 on raw scores), all alike unless the
+bundle says otherwise. Every window is run unless a walk says otherwise: a region is a few windows as a rule, and hardly
+one of them is without an organ.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
-from app.models.bundle import Bundle, Intensity
+from app.models.bundle import PROBABILITIES, ZERO, Bundle, Window
 from app.models.engine import Engine
 from app.steps.normalise import normalise
-from app.steps.windows import plan_windows
+from app.steps.walk import EVERY_WINDOW, Walk
+from app.steps.windows import Plan, window_weights
 from app.types import AIR, Scores, Shape, Volume
 
 
-def segment(volume: Volume, bundle: Bundle, engine: Engine) -> Scores:
+def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_WINDOW) -> Scores:
     """Scores (class, z, y, x; float32) of a normalised volume (z, y, x) on the bundle's grid.
 
     On the same grid; without a window, where the volume is seen at once, they may be coarser, and are the engine's own.
+    With the window's `adds` "probabilities" they are those, averaged.
     """
-    if bundle.window is None:
+    window = bundle.window
+    if window is None:
         return engine(volume)
     z, y, x = volume.shape
-    plan = plan_windows((z, y, x), bundle.window)
-    padded = _pad(volume, plan.filled((z, y, x)), bundle.intensity)
-    if len(plan.corners) == 1:
+    plan = walk.plan((z, y, x), window)
+    padding = _padding(volume.shape, plan.filled((z, y, x)), centred=window.centred)
+    padded = _pad(volume, padding, bundle)
+    own = tuple(slice(before, before + size) for (before, _), size in zip(padding, volume.shape, strict=True))
+    if walk.whole and len(plan.corners) == 1 and window.adds != PROBABILITIES:
         # one window: its scores are taken as they come, no sum; a copy, since the engine keeps its own buffer
-        return engine(padded)[:, :z, :y, :x].copy()
-    scores = np.zeros((len(bundle.labels), *padded.shape), np.float32)
-    for corner in plan.corners:
+        return engine(padded)[:, *own].copy()
+    return _walked(padded, bundle, engine, walk, plan)[:, *own]
+
+
+def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Plan) -> Scores:
+    """The mean of the windows taken, at each voxel; zeros where there is none."""
+    window = _window_of(bundle)
+    weights = window_weights(plan.shape, window)
+    separable = walk.whole and window.weights == "uniform"
+    scores = np.zeros((len(bundle.labels), *volume.shape), np.float32)
+    counts = None if separable else np.zeros(volume.shape, np.float32)
+    seen: tuple[tuple[slice, ...], Scores] | None = None
+
+    def look(corner: Shape) -> Scores:
+        nonlocal seen
         at = tuple(slice(start, start + side) for start, side in zip(corner, plan.shape, strict=True))
-        scores[:, *at] += engine(padded[at])
-    for axis, starts in enumerate(plan.starts):
-        _divide_by_windows(scores, axis + 1, starts, plan.shape[axis])
-    return scores[:, :z, :y, :x]
+        answer = engine(volume[at])
+        seen = at, softmax(answer) if window.adds == PROBABILITIES else answer
+        return seen[1]
+
+    def take() -> None:
+        if seen is None:
+            raise ValueError("a walk takes a window that it has not looked at")
+        at, answer = seen
+        if counts is None:
+            scores[:, *at] += answer
+            return
+        counts[at] += weights
+        for label, values in enumerate(answer):  # one class at a time: the product needs no volume of all
+            scores[label][at] += values * weights
+
+    walk.go(plan, look, take)
+    if counts is None:
+        for axis, starts in enumerate(plan.starts):
+            _divide_by_windows(scores, axis + 1, starts, plan.shape[axis])
+    else:
+        counts[counts == 0] = 1
+        scores /= counts
+    return scores
 
 
-def _pad(volume: Volume, shape: Shape, intensity: Intensity) -> Volume:
-    """Filled up at the end of each axis with air to `shape`; the same array where nothing is missing."""
-    missing = [(0, side - size) for size, side in zip(volume.shape, shape, strict=True)]
-    if not any(after for _, after in missing):
+def averaged(engines: Sequence[Engine], bundle: Bundle) -> Engine:
+    """One engine whose scores are the mean of several networks'; of their probabilities where the bundle adds those.
+
+    Where it does, logarithms of the means are given, which softmax turns into the means again.
+    """
+    if len(engines) == 1:
+        return engines[0]
+    adds_probabilities = bundle.window is not None and bundle.window.adds == PROBABILITIES
+
+    def run(volume: Volume) -> Scores:
+        total: Scores | None = None
+        for engine in engines:
+            answer = softmax(engine(volume)) if adds_probabilities else engine(volume)
+            total = answer.copy() if total is None else np.add(total, answer, out=total)
+        if total is None:
+            raise ValueError(f"bundle {bundle.name}: no engine to average")
+        total /= len(engines)
+        return np.log(np.maximum(total, np.finfo(np.float32).tiny)) if adds_probabilities else total
+
+    return run
+
+
+def softmax(scores: Scores) -> Scores:
+    """Probabilities (class, z, y, x), a new array."""
+    powers = np.exp(scores - scores.max(0))
+    powers /= powers.sum(0)
+    result: Scores = powers
+    return result
+
+
+def _window_of(bundle: Bundle) -> Window:
+    if bundle.window is None:
+        raise ValueError(f"bundle {bundle.name} has no window")
+    return bundle.window
+
+
+def _padding(shape: Sequence[int], filled: Shape, *, centred: bool) -> list[tuple[int, int]]:
+    """Voxels before and after, per axis; of an odd number the one more is at the end."""
+    missing = [side - size for size, side in zip(shape, filled, strict=True)]
+    return [(more // 2, more - more // 2) if centred else (0, more) for more in missing]
+
+
+def _pad(volume: Volume, padding: list[tuple[int, int]], bundle: Bundle) -> Volume:
+    """Filled up with what the bundle says; the same array where nothing is missing."""
+    if not any(before or after for before, after in padding):
         return volume
-    air = normalise(np.full(1, AIR, np.float32), intensity)[0]
-    return np.pad(volume, missing, constant_values=air)
+    fill = np.float32(0)
+    if _window_of(bundle).fill != ZERO and bundle.intensity is not None:  # by a scan's own figures air is 0
+        fill = normalise(np.full(1, AIR, np.float32), bundle.intensity)[0]
+    return np.pad(volume, padding, constant_values=fill)
 
 
 def _divide_by_windows(scores: Scores, axis: int, starts: tuple[int, ...], side: int) -> None:

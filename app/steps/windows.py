@@ -1,11 +1,15 @@
-"""Windows: how a volume is covered. Voxels (z, y, x); no Gaussian weights, no mirroring (papers 000, 003)."""
+"""Windows: how a volume is covered, and what counts in each. Voxels (z, y, x); no mirroring (papers 000, 003)."""
 
 import math
 from dataclasses import dataclass
 from itertools import product
 
-from app.models.bundle import Window
-from app.types import Shape
+import numpy as np
+
+from app.models.bundle import GAUSSIAN, Window
+from app.types import Shape, Volume
+
+GAUSSIAN_SIDES = 8  # of a window's side, one standard deviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +56,17 @@ def _plan_axis(size: int, largest: int, smallest: int, multiple: int, step: floa
     if count == 1:
         return side, (0,)
     return side, tuple(round(i * (size - side) / (count - 1)) for i in range(count))
+
+
+def window_weights(shape: Shape, window: Window) -> Volume:
+    """How much each voxel of a window counts, (z, y, x): all the same, or a Gaussian about the middle voxel.
+
+    Its deviation is an eighth of each side, as in nnU-Net (https://github.com/MIC-DKFZ/nnUNet). Zeros, which far
+    corners of large windows round to, are replaced by the smallest number that is none.
+    """
+    if window.weights != GAUSSIAN:
+        return np.ones(shape, np.float32)
+    z, y, x = (np.exp(-0.5 * ((np.arange(n) - n // 2) * GAUSSIAN_SIDES / n) ** 2) for n in shape)
+    weights = (z[:, None, None] * y[:, None] * x).astype(np.float32)
+    weights[weights == 0] = weights[weights > 0].min()
+    return weights

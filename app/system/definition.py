@@ -1,23 +1,24 @@
-"""System: one TOML file under `systems/`: stages, the regions they see, and whose answer is the result.
+"""System: one TOML file under `systems/`: stages, the regions they see, merges, and whose answer is the result.
 
 A file may build on another one (`app.system.toml_file`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import SetupError
-from app.models.bundle import ENGINES, TORCHSCRIPT, load_bundle
+from app.models.bundle import ENGINES, TORCHSCRIPT, Bundle, load_bundle
 from app.schema import parse
-from app.system.rules import LOCATING, Cleaning, Locating, choose
+from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Rule, Walking, choose
 from app.system.toml_file import read_toml
 
 ROOT = Path(__file__).parents[2]
 SYSTEMS = ROOT / "systems"
 WEIGHTS = ROOT / "weights"
 PRECISIONS = ("f32", "bf16")
+EVERY = EveryWindow()
 SCAN = "scan"  # what a stage sees that sees no region
 
 
@@ -30,19 +31,31 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 class Stage:
     """A model that sees the scan or a region of it, and makes a label map.
 
-    bundle: a folder under `weights/`, or an absolute path. precision: of what is not INT8; "bf16" only where the CPU
-    has it. sees: a region's name, or "scan". clean: rules, applied in their order.
+    bundle: a folder under `weights/`, or an absolute path. with_bundles: others, fed and read alike, whose scores are
+    averaged with its. precision: of what is not INT8; "bf16" only where the CPU has it. sees: a region's name, or
+    "scan". walk: which windows are looked at. clean: rules, applied in their order. min_height_mm: of what it sees; in
+    less it does not run, and its regions are all that it would have seen.
     """
 
     bundle: str
     engine: str
     precision: str
+    with_bundles: tuple[str, ...] = ()
     sees: str = SCAN
+    walk: Walking = EVERY
     clean: tuple[Cleaning, ...] = ()
+    min_height_mm: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("engine", self.engine, ENGINES)
         _one_of("precision", self.precision, PRECISIONS[:1] if self.engine == TORCHSCRIPT else PRECISIONS)
+        if self.min_height_mm < 0:
+            raise ValueError(f"min_height_mm must be zero or more, found {self.min_height_mm}")
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        """All of them, the one that says how they are fed and read first."""
+        return (self.bundle, *self.with_bundles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,39 +75,77 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Merge:
+    """A label map made of those of several stages, or of merges above, on the scan's own grid.
+
+    of: whose, in the order that the rule means. Its labels are the first one's, and what others have besides.
+    """
+
+    of: tuple[str, ...]
+    rule: Merging
+
+    @classmethod
+    def from_table(cls, table: object, file: Path, field: str) -> "Merge":
+        """As `app.schema` reads it: the rule's settings stand beside `of`."""
+        of = table.get("of") if isinstance(table, Mapping) else None
+        if not isinstance(table, Mapping) or not isinstance(of, list) or not all(isinstance(n, str) for n in of):
+            raise SetupError(f"{file}: field {field}.of must be a list of stages or merges")
+        rule = choose(MERGING, {name: value for name, value in table.items() if name != "of"}, file, field)
+        if len(of) < 2 or len(set(of)) != len(of) or rule.maps not in (None, len(of)):
+            raise SetupError(
+                f"{file}: field {field}.of must name {rule.maps or 'two or more'} different maps, found {of}"
+            )
+        return cls(tuple(of), rule)
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """of: the stage whose labels, on the scan's own grid, are the mask."""
+    """of: the stage or merge whose labels, on the scan's own grid, are the mask."""
 
     of: str
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """stage: by name, in the order in which they run. region: by name. ValueError for what cannot be run."""
+    """stage: by name, in the order in which they run. region: by name. merge: by name, in their order; they come after
+    the stages. ValueError for what cannot be run.
+    """
 
     title: str
     stage: dict[str, Stage]
     result: Result
     region: dict[str, Region] = field(default_factory=dict)
+    merge: dict[str, Merge] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.title.splitlines()) != 1:
             raise ValueError(f"field title must be one line, found {self.title!r}")
-        for name in (*self.stage, *self.region):
+        names = [*self.stage, *self.region, *self.merge]
+        for name in names:
             if not re.fullmatch(r"[\w-]+", name) or name == SCAN:
-                raise ValueError(f"{name!r} cannot be the name of a stage or region (letters, digits, _ -)")
-        if twice := self.stage.keys() & self.region.keys():
-            raise ValueError(f"{min(twice)} names a stage and a region")
+                raise ValueError(f"{name!r} cannot be the name of a stage, region or merge (letters, digits, _ -)")
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{min(twice)} names two of a stage, a region and a merge")
         for name, region in self.region.items():
             if region.of not in self.stage:
                 raise ValueError(f"field region.{name}.of names no stage: {region.of!r}")
         self._check_order()
-        if self.result.of not in self.stage:
-            raise ValueError(f"field result.of names no stage: {self.result.of!r}")
+        self._check_merges()
+        if self.result.of not in self.stage and self.result.of not in self.merge:
+            raise ValueError(f"field result.of names no stage and no merge: {self.result.of!r}")
         seen = {stage.sees for stage in self.stage.values()}
-        used = {self.result.of, *(region.of for region in self.region.values())}
-        if idle := (self.stage.keys() - used) | (self.region.keys() - seen):
+        used = {self.result.of, *self.mapped, *(region.of for region in self.region.values())}
+        idle = (self.stage.keys() - used) | (self.region.keys() - seen) | (self.merge.keys() - used)
+        if idle:
             raise ValueError(f"{min(idle)} is used by nothing")
+        for name in {*self.mapped, self.result.of} & self.stage.keys():
+            if self.stage[name].min_height_mm:
+                raise ValueError(f"field stage.{name}.min_height_mm: its labels are in the result, so it must run")
+
+    @property
+    def mapped(self) -> set[str]:
+        """Stages and merges whose label maps merges take."""
+        return {name for merge in self.merge.values() for name in merge.of}
 
     def _check_order(self) -> None:
         """A region of a stage that comes later, or of the stage itself, cannot be seen."""
@@ -109,6 +160,13 @@ class System:
                 )
             done.add(name)
 
+    def _check_merges(self) -> None:
+        known = set(self.stage)
+        for name, merge in self.merge.items():
+            if unknown := [other for other in merge.of if other not in known]:
+                raise ValueError(f"field merge.{name}.of names no stage and no merge above: {unknown[0]!r}")
+            known.add(name)
+
 
 def load_system(name: str) -> System:
     """The system of that name under `systems/`, or in the `.toml` file of that path. SetupError says what is wrong.
@@ -122,13 +180,56 @@ def load_system(name: str) -> System:
 
 
 def _check_bundles(system: System, path: Path) -> None:
+    """SetupError unless every bundle is there, has the engine, and has the labels that rules name."""
+    names: dict[str, tuple[str, ...]] = {}
     for name, stage in system.stage.items():
-        try:
-            engines = load_bundle(WEIGHTS / stage.bundle).files
-        except SetupError as error:
-            raise SetupError(f"{path}: field stage.{name}.bundle: {error}") from error
-        if stage.engine not in engines:
-            raise SetupError(f"{path}: field stage.{name}.engine: {stage.bundle} has only {', '.join(engines)}")
+        bundle = _read_bundle(stage.bundle, stage, f"{path}: field stage.{name}.bundle")
+        for other in stage.with_bundles:
+            field_name = f"{path}: field stage.{name}.with_bundles"
+            if differing := _differing(bundle, _read_bundle(other, stage, field_name)):
+                raise SetupError(f"{field_name}: {other} has another {differing} than {stage.bundle}")
+        names[name] = bundle.labels
+        _check_named(stage.walk, bundle.labels, f"{path}: field stage.{name}.walk")
+        for index, rule in enumerate(stage.clean):
+            _check_named(rule, bundle.labels, f"{path}: field stage.{name}.clean[{index}]")
+        if bundle.window is None and not isinstance(stage.walk, EveryWindow):
+            raise SetupError(f"{path}: field stage.{name}.walk: {stage.bundle} sees all at once and has no windows")
+    for name, region in system.region.items():
+        _check_named(region.rule, names[region.of], f"{path}: field region.{name}")
+    for name, merge in system.merge.items():
+        names[name] = merged_names([names[other] for other in merge.of])
+        _check_named(merge.rule, names[name], f"{path}: field merge.{name}")
+
+
+def _read_bundle(name: str, stage: Stage, where: str) -> Bundle:
+    try:
+        bundle = load_bundle(WEIGHTS / name)
+    except SetupError as error:
+        raise SetupError(f"{where}: {error}") from error
+    if stage.engine not in bundle.files:
+        raise SetupError(f"{where.replace('bundle', 'engine')}: {name} has only {', '.join(bundle.files)}")
+    return bundle
+
+
+def _differing(bundle: Bundle, other: Bundle) -> str:
+    """What two bundles that are to be averaged disagree on, of how they are fed and read; nothing if they agree."""
+    fields = ("labels", "intensity", "scan_intensity", "resampling", "shape", "spacing_mm", "window")
+    return ", ".join(name for name in fields if getattr(bundle, name) != getattr(other, name))
+
+
+def _check_named(rule: Rule, labels: tuple[str, ...], where: str) -> None:
+    for name in rule.named:
+        if name not in labels[1:]:
+            raise SetupError(f"{where}: no label {name!r} here; there are {', '.join(labels[1:])}")
+
+
+def merged_names(maps: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Labels of a merge: those of the first map, then what others have besides.
+
+    >>> merged_names([("background", "liver"), ("background", "tumour", "liver")])
+    ('background', 'liver', 'tumour')
+    """
+    return tuple(dict.fromkeys(name for names in maps for name in names))
 
 
 def system_names() -> list[str]:

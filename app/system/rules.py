@@ -4,16 +4,19 @@ Whatever is in the tables at the end may be named by any system.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from app.errors import SetupError
 from app.grid import Box, Grid
 from app.schema import parse
-from app.steps.clean import drop_small, drop_small_regions
-from app.steps.region import organ_box
+from app.steps.clean import drop_far, drop_small, drop_small_regions, without
+from app.steps.merge import fallback, overlay, ranked_overlay
+from app.steps.region import box_of_large_regions, box_with_margin, label_range, organ_box
+from app.steps.walk import EVERY_WINDOW, Walk, centre_first, middle_windows, stepped, until_organ
 from app.types import Labels
 
 T = TypeVar("T")
@@ -41,11 +44,35 @@ def _share(name: str, value: float) -> None:
         raise ValueError(f"{name} must be from 0 to 1, found {value}")
 
 
-class Locating(ABC):
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a rule may ask of the stage whose labels it gets.
+
+    names: of the labels, by id. located: whether a region told where to look.
+    """
+
+    names: tuple[str, ...]
+    located: bool
+
+    def ids(self, names: tuple[str, ...]) -> list[int]:
+        """Of labels by name."""
+        return [self.names.index(name) for name in names]
+
+
+class Rule:
+    """What any rule has."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Labels that the rule names, which its stage's bundle must have."""
+        return ()
+
+
+class Locating(Rule, ABC):
     """Where to look: labels (z, y, x) to a box of the finer `grid` of the same extent; None where there is nothing."""
 
     @abstractmethod
-    def __call__(self, labels: Labels, grid: Grid) -> Box | None: ...
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +92,7 @@ class OrganBox(Locating):
         _share("min_component_share", self.min_component_share)
         _at_least_zero("margin_mm", self.margin_mm)
 
-    def __call__(self, labels: Labels, grid: Grid) -> Box | None:
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:  # noqa: ARG002
         return organ_box(
             labels,
             grid,
@@ -75,8 +102,67 @@ class OrganBox(Locating):
         )
 
 
-class Cleaning(ABC):
-    """What is dropped: labels (z, y, x) on `grid` to a new array. located: whether a region told where to look."""
+@dataclass(frozen=True, slots=True)
+class LabelRange(Locating):
+    """Whole slices around the lowest voxel of a label (`app.steps.region.label_range`).
+
+    below_mm, above_mm: of that voxel. at_least_mm: high, where the scan is.
+    """
+
+    label: str
+    below_mm: float
+    above_mm: float
+    at_least_mm: float
+
+    def __post_init__(self) -> None:
+        for name in ("below_mm", "above_mm", "at_least_mm"):
+            _at_least_zero(name, getattr(self, name))
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The label."""
+        return (self.label,)
+
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:
+        (label,) = seen.ids(self.named)
+        return label_range(
+            labels,
+            grid,
+            label=label,
+            below_mm=self.below_mm,
+            above_mm=self.above_mm,
+            at_least_mm=self.at_least_mm,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LargeRegionsBox(Locating):
+    """Around regions of so many voxels of the scan, without a margin (`app.steps.region.box_of_large_regions`)."""
+
+    min_voxels: int
+
+    def __post_init__(self) -> None:
+        _at_least_zero("min_voxels", self.min_voxels)
+
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:  # noqa: ARG002
+        return box_of_large_regions(labels, grid, min_voxels=self.min_voxels)
+
+
+@dataclass(frozen=True, slots=True)
+class MarginBox(Locating):
+    """Around all organs with a margin in whole voxels (`app.steps.region.box_with_margin`)."""
+
+    margin_mm: float
+
+    def __post_init__(self) -> None:
+        _at_least_zero("margin_mm", self.margin_mm)
+
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:  # noqa: ARG002
+        return box_with_margin(labels, grid, margin_mm=self.margin_mm)
+
+
+class Cleaning(Rule, ABC):
+    """What is dropped: labels (z, y, x) on `grid` to a new array."""
 
     @classmethod
     def from_table(cls, table: object, file: Path, field: str) -> "Cleaning":
@@ -84,20 +170,27 @@ class Cleaning(ABC):
         return choose(CLEANING, table, file, field)
 
     @abstractmethod
-    def __call__(self, labels: Labels, grid: Grid, *, located: bool) -> Labels: ...
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Labels: ...
 
 
 @dataclass(frozen=True, slots=True)
 class LargeParts(Cleaning):
-    """min_share: parts of an organ below this share of its largest one go; 1 keeps the largest only."""
+    """min_share: parts of an organ below this share of its largest one go; 1 keeps the largest only. labels: the organs
+    whose parts may go; all without them."""
 
     min_share: float
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _share("min_share", self.min_share)
 
-    def __call__(self, labels: Labels, grid: Grid, *, located: bool) -> Labels:  # noqa: ARG002
-        return drop_small(labels, min_share=self.min_share)
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The organs."""
+        return self.labels
+
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Labels:  # noqa: ARG002
+        return drop_small(labels, min_share=self.min_share, of=seen.ids(self.labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +202,187 @@ class LargeRegionsIfUnlocated(Cleaning):
     def __post_init__(self) -> None:
         _at_least_zero("min_ml", self.min_ml)
 
-    def __call__(self, labels: Labels, grid: Grid, *, located: bool) -> Labels:
-        return labels if located else drop_small_regions(labels, min_voxels=self.min_ml / grid.voxel_ml)
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Labels:
+        return labels if seen.located else drop_small_regions(labels, min_voxels=self.min_ml / grid.voxel_ml)
 
 
-LOCATING: dict[str, type[Locating]] = {"organ-box": OrganBox}
+@dataclass(frozen=True, slots=True)
+class NearLabel(Cleaning):
+    """Regions whose centroid is further than `max_mm` above or below that of a label's largest part go
+    (`app.steps.clean.drop_far`)."""
+
+    label: str
+    max_mm: float
+
+    def __post_init__(self) -> None:
+        _at_least_zero("max_mm", self.max_mm)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The label."""
+        return (self.label,)
+
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Labels:
+        (label,) = seen.ids(self.named)
+        return drop_far(labels, label=label, max_planes=self.max_mm / grid.spacing[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Without(Cleaning):
+    """labels: these go."""
+
+    labels: tuple[str, ...]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.labels
+
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Labels:  # noqa: ARG002
+        return without(labels, seen.ids(self.labels))
+
+
+class Walking(Rule, ABC):
+    """Which windows are looked at, and in which order (`app.steps.walk`)."""
+
+    @classmethod
+    def from_table(cls, table: object, file: Path, field: str) -> "Walking":
+        """As `app.schema` reads it."""
+        return choose(WALKING, table, file, field)
+
+    @abstractmethod
+    def __call__(self, grid: Grid, seen: Seen) -> Walk: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EveryWindow(Walking):
+    """All that cover the volume."""
+
+    def __call__(self, grid: Grid, seen: Seen) -> Walk:  # noqa: ARG002
+        return EVERY_WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class UntilOrgan(Walking):
+    """From the feet up to the first window that shows `min_ml` of a label (`app.steps.walk.until_organ`)."""
+
+    label: str
+    min_ml: float
+
+    def __post_init__(self) -> None:
+        _at_least_zero("min_ml", self.min_ml)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The label."""
+        return (self.label,)
+
+    def __call__(self, grid: Grid, seen: Seen) -> Walk:
+        (label,) = seen.ids(self.named)
+        least = self.min_ml / grid.voxel_ml
+        return Walk(stepped, partial(until_organ, label=label, min_voxels=least))
+
+
+@dataclass(frozen=True, slots=True)
+class CentreFirst(Walking):
+    """The middle window first, the others where it shows `min_ml` of organs; beside `tubes` alone, only in front and
+    behind, where a side of it has more than `face_voxels` of them (`app.steps.walk.centre_first`)."""
+
+    min_ml: float
+    tubes: tuple[str, ...]
+    face_voxels: int
+
+    def __post_init__(self) -> None:
+        _at_least_zero("min_ml", self.min_ml)
+        _at_least_zero("face_voxels", self.face_voxels)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The tubes."""
+        return self.tubes
+
+    def __call__(self, grid: Grid, seen: Seen) -> Walk:
+        least, tubes = self.min_ml / grid.voxel_ml, seen.ids(self.tubes)
+        go = partial(centre_first, min_voxels=least, tubes=tubes, face_voxels=self.face_voxels)
+        return Walk(middle_windows, go)
+
+
+class Merging(Rule, ABC):
+    """Several label maps of one grid, their ids meaning the same, to a new one."""
+
+    maps: ClassVar[int | None] = None
+    """How many it takes; None for two or more."""
+
+    @abstractmethod
+    def __call__(self, maps: Sequence[Labels], seen: Seen) -> Labels: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay(Merging):
+    """labels: over the first map lies what any other has of these."""
+
+    labels: tuple[str, ...]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.labels
+
+    def __call__(self, maps: Sequence[Labels], seen: Seen) -> Labels:
+        return overlay(maps, seen.ids(self.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback(Merging):
+    """label: the second map's, or the first one's where the second has none of it."""
+
+    label: str
+    maps: ClassVar[int | None] = 2
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The label."""
+        return (self.label,)
+
+    def __call__(self, maps: Sequence[Labels], seen: Seen) -> Labels:
+        return fallback(maps, *seen.ids(self.named))
+
+
+@dataclass(frozen=True, slots=True)
+class RankedOverlay(Merging):
+    """label: merged as paper 003's code does (`app.steps.merge.ranked_overlay`)."""
+
+    label: str
+    maps: ClassVar[int | None] = 2
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The label."""
+        return (self.label,)
+
+    def __call__(self, maps: Sequence[Labels], seen: Seen) -> Labels:
+        return ranked_overlay(maps, *seen.ids(self.named))
+
+
+LOCATING: dict[str, type[Locating]] = {
+    "organ-box": OrganBox,
+    "label-range": LabelRange,
+    "large-regions-box": LargeRegionsBox,
+    "margin-box": MarginBox,
+}
 CLEANING: dict[str, type[Cleaning]] = {
     "large-parts": LargeParts,
     "large-regions-if-unlocated": LargeRegionsIfUnlocated,
+    "near-label": NearLabel,
+    "without": Without,
+}
+WALKING: dict[str, type[Walking]] = {
+    "every-window": EveryWindow,
+    "until-organ": UntilOrgan,
+    "centre-first": CentreFirst,
+}
+MERGING: dict[str, type[Merging]] = {
+    "overlay": Overlay,
+    "fallback": Fallback,
+    "ranked-overlay": RankedOverlay,
 }

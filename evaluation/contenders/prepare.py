@@ -95,7 +95,7 @@ def write_model_folder(bundle: Bundle, state: State, window: list[int], folder: 
 
 
 def _plans(bundle: Bundle, channels: list[int], window: list[int]) -> dict[str, Any]:
-    intensity = bundle.intensity
+    intensity = bundle.fixed_intensity
     properties = {
         "percentile_00_5": intensity.low,
         "percentile_99_5": intensity.high,

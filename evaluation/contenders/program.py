@@ -52,7 +52,7 @@ def load(scan: Path, bundle: Path, clock: Clock) -> tuple[Scan, Bundle, Volume]:
         raise ValueError(f"bundle {fine.name} has no spacing")
     grid = grid_at_spacing(image.grid, fine.spacing_mm)
     with clock.timed("resample"):
-        volume = normalise(resample(image.voxels, image.grid, grid), fine.intensity)
+        volume = normalise(resample(image.voxels, image.grid, grid), fine.fixed_intensity)
     return image, fine, volume
 
 

@@ -71,7 +71,7 @@ def without_from(table, field):
         pytest.param("[" * 100_000, "not JSON", id="too deep"),
         pytest.param("[]", "must be a table", id="a list"),
         pytest.param("3", "must be a table", id="a number"),
-        pytest.param(without("intensity"), "field intensity is missing", id="missing"),
+        pytest.param(without("intensity"), "a model has either intensity or scan_intensity", id="missing"),
         pytest.param(FINE | {"colour": 1}, "unknown field colour", id="unknown"),
         pytest.param(FINE | {"folder": "/"}, "unknown field folder", id="not for the file to say"),
         pytest.param(FINE | {"axes": "xyz"}, "axes must be 'zyx'", id="other axes"),

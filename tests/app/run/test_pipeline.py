@@ -298,9 +298,9 @@ def test_restoring_takes_the_threads_that_it_is_given(tmp_path, monkeypatch):
     asked = []
     restore = pipeline.restore
 
-    def spy(*arguments, threads):
+    def spy(*arguments, threads, **others):
         asked.append(threads)
-        return restore(*arguments, threads=threads)
+        return restore(*arguments, threads=threads, **others)
 
     monkeypatch.setattr(pipeline, "restore", spy)
     run(tmp_path, body_phantom())
@@ -383,7 +383,7 @@ def test_a_region_is_asked_of_its_own_stage_alone(tmp_path):
         def __init__(self, name):
             self.name = name
 
-        def __call__(self, labels, grid):  # noqa: ARG002
+        def __call__(self, labels, grid, seen):  # noqa: ARG002
             asked.append(self.name)
             return whole(grid)
 

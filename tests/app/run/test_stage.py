@@ -98,8 +98,8 @@ class Everything(Cleaning):
     def __init__(self, in_place):
         self.in_place = in_place
 
-    def __call__(self, labels, grid, *, located):
-        del grid, located
+    def __call__(self, labels, grid, seen):
+        del grid, seen
         changed = labels if self.in_place else labels.copy()
         changed[changed == 1] = 3
         return changed

@@ -99,7 +99,7 @@ WRONG = [
     (
         "a result of no stage",
         but('[result]\nof = "segment"', '[result]\nof = "fine"'),
-        r"result\.of names no stage: 'fine'",
+        r"result\.of names no stage and no merge: 'fine'",
     ),
     ("a misspelt field of the result", but("[result]\nof =", "[result]\nfrom ="), r"unknown field result\.from"),
     ("a stage that nobody uses", WHOLE + LATE, "late is used by nothing"),
@@ -111,7 +111,7 @@ WRONG = [
     ),
     ("a stage called scan", WHOLE + LATE.replace("late", "scan"), "'scan' cannot be the name"),
     ("a stage of odd letters", WHOLE + LATE.replace("stage.late", 'stage."a b"'), "'a b' cannot be the name"),
-    ("one name for two things", WHOLE + LATE.replace("late", "abdomen"), "abdomen names a stage and a region"),
+    ("one name for two things", WHOLE + LATE.replace("late", "abdomen"), "abdomen names two of a stage, a region and a merge"),
     (
         "a bundle that is not there",
         but('bundle = "localiser"', 'bundle = "nowhere"'),

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid
-from app.system.rules import LargeParts, LargeRegionsIfUnlocated, OrganBox
+from app.system.rules import LargeParts, LargeRegionsIfUnlocated, OrganBox, Seen
 
 GRID = Grid((1, 1, 12), (10.0, 10.0, 10.0))  # voxels of 1 ml
+NAMES = ("background", "liver", "spleen", "aorta")
+SEEN, UNSEEN = Seen(NAMES, located=True), Seen(NAMES, located=False)
 
 
 def line(*labels):
@@ -13,23 +15,23 @@ def line(*labels):
 
 def test_large_parts_are_kept_by_their_share_of_the_organs_largest():
     labels = line(1, 1, 1, 1, 0, 1, 0, 2, 0, 1, 1, 0)
-    assert LargeParts(0.5)(labels, GRID, located=True).ravel().tolist() == [1, 1, 1, 1, 0, 0, 0, 2, 0, 1, 1, 0]
-    assert LargeParts(1.0)(labels, GRID, located=False).ravel().tolist() == [1, 1, 1, 1, 0, 0, 0, 2, 0, 0, 0, 0]
+    assert LargeParts(0.5)(labels, GRID, SEEN).ravel().tolist() == [1, 1, 1, 1, 0, 0, 0, 2, 0, 1, 1, 0]
+    assert LargeParts(1.0)(labels, GRID, UNSEEN).ravel().tolist() == [1, 1, 1, 1, 0, 0, 0, 2, 0, 0, 0, 0]
 
 
 def test_regions_must_be_large_where_nothing_told_where_to_look():
     """Two organs that touch are one region, of 4 ml; the other has 2."""
     labels = line(1, 1, 2, 2, 0, 0, 3, 3, 0, 0, 0, 0)
     rule = LargeRegionsIfUnlocated(3.0)
-    assert rule(labels, GRID, located=False).ravel().tolist() == [1, 1, 2, 2, *[0] * 8]
-    assert rule(labels, GRID, located=True) is labels
+    assert rule(labels, GRID, UNSEEN).ravel().tolist() == [1, 1, 2, 2, *[0] * 8]
+    assert rule(labels, GRID, SEEN) is labels
 
 
 def test_an_organ_box_passes_its_settings_on():
     labels = line(0, 0, 0, 1, 1, 0, 0, 0, 0, 2, 0, 0)
-    assert OrganBox(2.0, 1.0, 10.0)(labels, GRID) == Box((0, 0, 2), (1, 1, 6))
-    assert OrganBox(1.0, 0.5, 0.0)(labels, GRID) == Box((0, 0, 3), (1, 1, 10))
-    assert OrganBox(2.1, 0.5, 0.0)(labels, GRID) is None
+    assert OrganBox(2.0, 1.0, 10.0)(labels, GRID, SEEN) == Box((0, 0, 2), (1, 1, 6))
+    assert OrganBox(1.0, 0.5, 0.0)(labels, GRID, SEEN) == Box((0, 0, 3), (1, 1, 10))
+    assert OrganBox(2.1, 0.5, 0.0)(labels, GRID, SEEN) is None
 
 
 @pytest.mark.parametrize(
