@@ -343,7 +343,6 @@ def disturb(
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """What another patient, phase, protocol or scanner would change, in the order in which it comes about."""
-
     spacing_z = spacing[0]
 
     def happens(probability: float) -> bool:

@@ -36,7 +36,11 @@ def test_the_fold_is_named_once():
         ("steps = 5000", "stepps = 2000", r"unknown field stages\[0\]\.stepps"),
         ("steps = 5000", 'steps = "2000"', r"stages\[0\]\.steps must be a whole number"),
         ("steps = 5000", "steps = 0", r"stages\[0\]: shape, batch, steps, .* must be above zero"),
-        ("shape = [48, 64, 80]", "shape = [32, 64, 80]", "stage 4mm: shape .* must be multiples of .16, 16, 16., .48, 48, 48. at least"),
+        (
+            "shape = [48, 64, 80]",
+            "shape = [32, 64, 80]",
+            "stage 4mm: shape .* must be multiples of .16, 16, 16., .48, 48, 48. at least",
+        ),
         ("shape = [48, 64, 80]", "shape = [50, 64, 80]", "stage 4mm: shape .* must be multiples of 16"),
         ('role = "fine"', 'role = "coarse"', "role must be one of localiser, fine"),
         ('kind = "plain-unet"', 'kind = "transformer"', "network: kind must be one of"),

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 from app.grid import Grid, grid_of_shape  # noqa: E402
 from app.steps.resample import resample  # noqa: E402
 from training import sample  # noqa: E402
-from training.recipe import load_recipe  # noqa: E402
+from training.recipe import LESION, load_recipe  # noqa: E402
 from training.sample import STRAIGHT, FieldOfView, Sampler, Warp, Zoom  # noqa: E402
 from training.volumes import AIR, InMemory, Volume, make_volume  # noqa: E402
 
@@ -250,7 +250,7 @@ def refilled(organ, seed):
     image = torch.full((15, 15, 15), 40.0)
     labels = torch.zeros(15, 15, 15, dtype=torch.uint8)
     labels[1:14, 1:14, 1:14] = organ
-    got, left = sample.disturb(image, labels, choice, 2.0, FINE.intensity, np.random.default_rng(seed))
+    got, left = sample.disturb(image, labels, choice, (2.0, 2.0, 2.0), FINE.intensity, np.random.default_rng(seed))
     assert torch.equal(left, labels)
     return got[7, :, 7]
 
@@ -274,12 +274,13 @@ def test_other_organs_are_not_refilled():
 
 def test_every_disturbance_at_once():
     always = {name: 1.0 for name in dir(FINE.augmentation) if name.endswith("_probability")}
-    choice = replace(FINE.augmentation, **always)
+    with_lesions = (*FINE.augmentation.organ_shift_hu, 30.0)
+    choice = replace(FINE.augmentation, **always, lesion_organs=(1,), organ_shift_hu=with_lesions)
     scan = body()
     image, labels = sample.disturb(
-        scan.image.float(), scan.labels, choice, 2.5, FINE.intensity, np.random.default_rng(0)
+        scan.image.float(), scan.labels, choice, (2.5, 2.5, 2.5), FINE.intensity, np.random.default_rng(0)
     )
     assert (sample.surround(image, choice, np.random.default_rng(0)) != image).any()
     assert torch.isfinite(image).all()
-    assert set(labels.unique().tolist()) <= {0, 1}
+    assert set(labels.unique().tolist()) <= {0, 1, LESION}
     assert not torch.equal(image, scan.image.float())

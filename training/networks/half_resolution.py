@@ -5,17 +5,16 @@ scores of a class become eight voxels at the exit. The finest level, which costs
 voxels are few, whole ones. Skips are added, not concatenated. In use the norms are part of the convolutions.
 """
 
-from importlib.util import find_spec
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from training.networks.batch_renorm import BatchRenorm
 from training.networks.convolution import Convolution
+from training.networks.depthwise import Depthwise
 
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
-HAS_NUMBA = find_spec("numba") is not None  # not beside a pack, where torch is all there is
 
 
 def space_to_depth(volume: Tensor) -> Tensor:
@@ -32,21 +31,6 @@ def depth_to_space(scores: Tensor) -> Tensor:
     blocks = scores.view(batch, channels // SIDE**3, SIDE, SIDE, SIDE, z, y, x)
     shape = (batch, channels // SIDE**3, z * SIDE, y * SIDE, x * SIDE)
     return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(shape)
-
-
-class Depthwise(nn.Conv3d):
-    """A 3x3x3 convolution of each channel by itself."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=1, groups=channels, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """The shape of `features`. While training on a CPU with numba's loops, where numba is there."""
-        if self.training and features.device.type == "cpu" and HAS_NUMBA:
-            from training.networks.depthwise import depthwise
-
-            return depthwise(features, self.weight)
-        return super().forward(features)
 
 
 def _normed(*convolutions: nn.Module, channels: int) -> nn.Sequential:

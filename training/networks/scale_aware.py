@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.networks.depthwise import Depthwise
+
 STAGES = 4
 SCALES = (3, 5, 7)  # sides of a modulator's kernels, a third of the channels each
 HEADS = {2: 8, 3: 16}  # of the attention, by stage; the finer two have none
@@ -28,8 +30,8 @@ def _pointwise(inputs: int, outputs: int, groups: int = 1) -> nn.Conv3d:
     return nn.Conv3d(inputs, outputs, 1, groups=groups)
 
 
-def _depthwise(channels: int, side: int = 3) -> nn.Conv3d:
-    return nn.Conv3d(channels, channels, side, padding=side // 2, groups=channels)
+def _depthwise(channels: int, side: int = 3) -> Depthwise:
+    return Depthwise(channels, side, bias=True)
 
 
 class Modulator(nn.Module):

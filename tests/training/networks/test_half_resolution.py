@@ -5,7 +5,6 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 
 from tests.training.networks.exported import openvino_scores  # noqa: E402
 from training.networks.half_resolution import (  # noqa: E402
-    Depthwise,
     HalfResolutionUNet,
     depth_to_space,
     space_to_depth,
@@ -53,13 +52,6 @@ def test_what_a_window_shows_elsewhere_changes_nothing_far_away():
         before, after = network.eval()(volume), network.eval()(other)
     torch.testing.assert_close(before[..., :16], after[..., :16])
     assert not torch.equal(before[..., 80:], after[..., 80:])
-
-
-def test_depthwise_is_the_same_in_training_and_in_use():
-    pytest.importorskip("numba", reason="needs numba: scripts/test --with-torch")
-    torch.manual_seed(0)
-    layer, features = Depthwise(3), torch.randn(2, 3, 4, 5, 6)
-    torch.testing.assert_close(layer.train()(features), layer.eval()(features))
 
 
 @pytest.mark.slow
