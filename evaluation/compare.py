@@ -31,14 +31,14 @@ from app.errors import SetupError, VisceraError
 from app.files.cases import mask_name
 from app.models.bundle import FILE_NAME, Bundle, load_bundle
 from app.system.definition import ROOT, WEIGHTS, load_system
-from evaluation.benchmark import COLUMNS, MARK, Comparison, Turn, write_benchmark, write_turns
-from evaluation.containers import Engine
-from evaluation.machine import QUIET_PERCENT, busy_percent
-from evaluation.masks import open_mask, read_labels
-from evaluation.own_files import own_folder, refuse_foreign
-from evaluation.roster import NAMES, Contender, contenders
-from evaluation.scoring import Score, score_folders
-from evaluation.timing import DONE, TimedCase, end_of, scan_paths, workspace
+from evaluation.benchmark.report import COLUMNS, MARK, Comparison, Turn, write_benchmark, write_turns
+from evaluation.benchmark.roster import NAMES, Contender, contenders
+from evaluation.efficiency.containers import Engine
+from evaluation.efficiency.machine import QUIET_PERCENT, busy_percent
+from evaluation.efficiency.timing import DONE, TimedCase, end_of, scan_paths, workspace
+from evaluation.scores.scoring import Score, score_folders
+from evaluation.shared.masks import open_mask, read_labels
+from evaluation.shared.own_files import own_folder, refuse_foreign
 
 WORK = ROOT / "build" / "compare"
 ENVIRONMENT = ROOT / ".contenders" / "bin" / "python"

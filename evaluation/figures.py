@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import SetupError
-from evaluation.containers import Engine
-from evaluation.protocol import MEGABYTE
-from evaluation.timing import DONE, TimedCase, container_timer, workspace
+from evaluation.efficiency.containers import Engine
+from evaluation.efficiency.timing import DONE, TimedCase, container_timer, workspace
+from evaluation.shared.protocol import MEGABYTE
 
 LIMIT_SECONDS = 600.0
 LOCALISER = """

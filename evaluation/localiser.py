@@ -31,9 +31,9 @@ from app.steps.resample import use_threads
 from app.system.definition import SCAN, WEIGHTS, Stage, System, load_system
 from app.system.rules import Locating, Seen
 from app.types import AIR, Labels, Shape, Voxels
-from evaluation.overlap import dice
-from evaluation.own_files import refuse_foreign
-from evaluation.protocol import ORGANS
+from evaluation.scores.overlap import dice
+from evaluation.shared.own_files import refuse_foreign
+from evaluation.shared.protocol import ORGANS
 
 SLAB_MM = 100
 SLAB_STEP_MM = 20

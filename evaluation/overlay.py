@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from app.errors import VisceraError
 from app.files.read import read
 from app.types import Labels, Spacing, Voxels
-from evaluation.own_files import refuse_foreign
-from evaluation.protocol import ORGANS
+from evaluation.shared.own_files import refuse_foreign
+from evaluation.shared.protocol import ORGANS
 
 WINDOW = (-160, 240)  # HU, abdomen
 OPACITY = 0.5

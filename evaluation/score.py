@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import VisceraError
-from evaluation.protocol import LESION, STRUCTURES, Structure
-from evaluation.score_files import refuse_others, write_all
-from evaluation.scoring import score_folders
+from evaluation.scores.score_files import refuse_others, write_all
+from evaluation.scores.scoring import score_folders
+from evaluation.shared.protocol import LESION, STRUCTURES, Structure
 
 SUBMISSIONS = 2
 

@@ -20,13 +20,11 @@ from pathlib import Path
 
 from app.errors import SetupError
 from app.files.cases import ENDINGS, case_name, identity, mask_name
-from evaluation.containers import Engine
-from evaluation.efficiency import COLUMNS, summary, write_rows, write_samples
-from evaluation.efficiency_plot import draw_curves
-from evaluation.machine import busy_percent
-from evaluation.own_files import refuse_foreign
-from evaluation.protocol import MEGABYTE, MEMORY
-from evaluation.timing import (
+from evaluation.efficiency.containers import Engine
+from evaluation.efficiency.curves import draw_curves
+from evaluation.efficiency.machine import busy_percent
+from evaluation.efficiency.table import COLUMNS, summary, write_rows, write_samples
+from evaluation.efficiency.timing import (
     DONE,
     CaseTimer,
     TimedCase,
@@ -36,6 +34,8 @@ from evaluation.timing import (
     scan_paths,
     workspace,
 )
+from evaluation.shared.own_files import refuse_foreign
+from evaluation.shared.protocol import MEGABYTE, MEMORY
 
 LOCAL = "local process, not the container"
 INTERRUPTED, TERMINATED = 130, 143  # exit statuses, as shells have them

@@ -14,9 +14,9 @@ from app.files.cases import identity, mask_name
 from app.files.write import is_replaceable
 from app.run.command_line import main as segment
 from app.system.definition import load_system
-from evaluation.masks import mask_paths
-from evaluation.score_files import refuse_others, write_all
-from evaluation.scoring import score_folders
+from evaluation.scores.score_files import refuse_others, write_all
+from evaluation.scores.scoring import score_folders
+from evaluation.shared.masks import mask_paths
 
 SCORES = "scores.csv"
 

@@ -12,8 +12,8 @@ import pytest
 
 from app.files.write import is_replaceable
 from app.run import command_line
-from evaluation.measure import Run
-from evaluation.timing import judged
+from evaluation.efficiency.measure import Run
+from evaluation.efficiency.timing import judged
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from app.run import command_line
-from evaluation.overlap import dice
-from evaluation.protocol import ORGANS
+from evaluation.scores.overlap import dice
+from evaluation.shared.protocol import ORGANS
 from tests.shared import CASES, check_volumes, needs_cases
 
 pytestmark = [pytest.mark.slow, needs_cases]

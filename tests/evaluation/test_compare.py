@@ -12,10 +12,10 @@ from app.errors import SetupError
 from app.models.bundle import load_bundle
 from app.system.definition import WEIGHTS
 from evaluation import compare
+from evaluation.benchmark.roster import Contender
 from evaluation.compare import BoxedScan, box_scan, run_once, scores_of, steps_of, training_window, turns
-from evaluation.measure import Run
-from evaluation.roster import Contender
-from evaluation.timing import DONE, TimedCase, process_timer, workspace
+from evaluation.efficiency.measure import Run
+from evaluation.efficiency.timing import DONE, TimedCase, process_timer, workspace
 from tests.files import save_nifti
 from tests.shared import CASES, needs_cases
 

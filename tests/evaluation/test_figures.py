@@ -8,9 +8,9 @@ import pytest
 
 from app.errors import SetupError
 from evaluation import figures
-from evaluation.measure import Run, Sample, Usage
-from evaluation.protocol import MEGABYTE
-from evaluation.timing import DONE, TimedCase
+from evaluation.efficiency.measure import Run, Sample, Usage
+from evaluation.efficiency.timing import DONE, TimedCase
+from evaluation.shared.protocol import MEGABYTE
 
 
 class FakeEngine:

@@ -9,10 +9,10 @@ import pytest
 
 from app.errors import SetupError
 from evaluation import time_cases
-from evaluation.masks import open_mask
-from evaluation.measure import Run
+from evaluation.efficiency.measure import Run
+from evaluation.efficiency.timing import judged
+from evaluation.shared.masks import open_mask
 from evaluation.time_cases import LOCAL, time_all
-from evaluation.timing import judged
 from tests.files import save_nifti
 
 DATA = Path(__file__).parents[1] / "data"

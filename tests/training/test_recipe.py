@@ -7,7 +7,7 @@ import pytest
 from app.errors import SetupError
 from app.models.bundle import load_bundle
 from app.system.definition import WEIGHTS
-from evaluation.protocol import ORGANS
+from evaluation.shared.protocol import ORGANS
 from training.recipe import CHALLENGE_LABELS, as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"

@@ -14,7 +14,7 @@ import pytest
 from app import __version__
 from app.errors import SetupError
 from app.run import command_line
-from evaluation.protocol import ORGANS
+from evaluation.shared.protocol import ORGANS
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 

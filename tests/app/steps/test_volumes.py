@@ -1,7 +1,7 @@
 import numpy as np
 
 from app.steps.volumes import organ_volumes
-from evaluation.protocol import ORGANS
+from evaluation.shared.protocol import ORGANS
 
 
 def test_organ_volumes():
