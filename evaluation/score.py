@@ -1,7 +1,7 @@
 """Score: `python -m evaluation.score --truth DIR --prediction DIR --out scores.csv`. DSC and NSD as the organisers do.
 
 Writes scores.csv, a line per case and label, and beside it the summary as scores.txt, scores.json and scores.png.
-A second folder after --prediction is scored too and compared pair by pair. What the rules are: evaluation/scoring.py.
+A second folder after --prediction is scored too and compared pair by pair. The rules: evaluation/scores/scoring.py.
 
 Example: python -m evaluation.score --truth val --prediction masks --out build/scores.csv
 """

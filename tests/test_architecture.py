@@ -45,25 +45,6 @@ def test_every_requirement_is_pinned(path):
     assert all("==" in line or line.startswith("-r ") for line in lines if line)
 
 
-EVALUATION = sorted((PROJECT / "evaluation").rglob("*.py"))
-COMMANDS = {path.stem for path in EVALUATION if "argparse.ArgumentParser(" in path.read_text()}
-
-
-@pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
-def test_evaluation_uses_no_inside_and_no_command_of_another(path):
-    names = [name.split(".") for name in imported(path) if name.startswith(("app.", "evaluation."))]
-    assert not [name for name in names if re.match(r"_(?!_)", name[-1])]
-    assert not [name for name in names if name[0] == "evaluation" and name[1] in COMMANDS - {"contenders"}]
-
-
-@pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
-def test_contenders_stand_alone(path):
-    """They run in an environment that lacks what the rest of evaluation needs, and the rest runs without theirs."""
-    inside = path.parent.name == "contenders"
-    names = {name for name in imported(path) if name.startswith("evaluation.")}
-    assert all(name.startswith("evaluation.contenders.") == inside for name in names)
-
-
 # each room of app may use those on the right, and the words that all share: errors, grid, schema, types
 ROOMS = {
     "files": set(),
@@ -88,6 +69,48 @@ def test_arrows_between_rooms_point_one_way(path):
         assert used <= ROOMS[room] | {room}
     elif path.stem != "__main__":
         assert not used
+
+
+EVALUATION = sorted((PROJECT / "evaluation").rglob("*.py"))
+COMMANDS = {path.stem for path in (PROJECT / "evaluation").glob("*.py")} - {"__init__"}
+EVALUATION_ROOMS = {  # as those of app; contenders stand alone
+    "shared": set(),
+    "contenders": set(),
+    "scores": {"shared"},
+    "efficiency": {"shared"},
+    "pictures": {"shared"},
+    "benchmark": {"shared", "scores", "efficiency"},
+    "maintenance": {"shared", "scores", "efficiency"},
+}
+
+
+def test_evaluation_is_its_commands_and_its_rooms():
+    assert {path.parent.name for path in (PROJECT / "evaluation").glob("*/*.py")} == EVALUATION_ROOMS.keys()
+    parsing = {path for path in EVALUATION if "argparse.ArgumentParser(" in path.read_text()}
+    assert {path.stem for path in parsing if path.parent.name != "contenders"} == COMMANDS
+
+
+@pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
+def test_arrows_between_rooms_of_evaluation_point_one_way(path):
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("evaluation.")}
+    assert used <= EVALUATION_ROOMS.keys(), "a command is nobody's part"
+    room = path.parent.name
+    if room in EVALUATION_ROOMS:
+        assert used <= EVALUATION_ROOMS[room] | {room}
+
+
+@pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
+def test_evaluation_uses_no_inside_of_another(path):
+    names = [name.split(".")[-1] for name in imported(path) if name.startswith(("app.", "evaluation."))]
+    assert not [name for name in names if re.match(r"_(?!_)", name)]
+
+
+@pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
+def test_contenders_stand_alone(path):
+    """They run in an environment that lacks what the rest of evaluation needs, and the rest runs without theirs."""
+    inside = path.parent.name == "contenders"
+    names = {name for name in imported(path) if name.startswith("evaluation.")}
+    assert all(name.startswith("evaluation.contenders.") == inside for name in names)
 
 
 def test_only_one_place_knows_an_order():

@@ -1,4 +1,4 @@
-"""Benchmark: the report of a comparison, as Markdown. Every number in it comes from the runs it is handed."""
+"""Report: a comparison as Markdown. Every number in it comes from the runs it is handed."""
 
 import csv
 import datetime

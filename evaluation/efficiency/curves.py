@@ -1,4 +1,4 @@
-"""Efficiency plot: memory and CPU of one case over its time."""
+"""Curves: memory and CPU of one case over its time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Efficiency: the organisers' row per case from what was measured, and its summary. MB are 2**20 bytes, as theirs."""
+"""Table: the organisers' row per case from what was measured, and its summary. MB are 2**20 bytes, as theirs."""
 
 import csv
 import math

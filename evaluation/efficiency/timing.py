@@ -20,6 +20,7 @@ from evaluation.shared.protocol import MEMORY
 
 DONE = "done"
 NO_SAMPLES = "no samples"
+LOCAL = "local process, not the container"
 LONGEST_NOTE = 200
 LOG_BYTES = 1 << 16  # read of what a case printed, from its end: a container may print without end
 
@@ -123,6 +124,12 @@ def process_timer(
         return judged(scan, run, place, source, out_of_memory=False)
 
     return time_case
+
+
+def local_timer(limit: float | None) -> CaseTimer:
+    """`python -m app` in place of a container."""
+    start = [sys.executable, "-m", "app", "--inputs"]
+    return process_timer(lambda scan, place: [*start, scan, "--outputs", place.outputs.resolve()], LOCAL, limit=limit)
 
 
 def judged(scan: Path, run: Run, place: Workspace, source: str, *, out_of_memory: bool) -> TimedCase:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +9,7 @@ from app.errors import SetupError
 from evaluation import figures
 from evaluation.efficiency.measure import Run, Sample, Usage
 from evaluation.efficiency.timing import DONE, TimedCase
+from evaluation.maintenance import image
 from evaluation.shared.protocol import MEGABYTE
 
 
@@ -57,9 +57,9 @@ def machine(monkeypatch, tmp_path):
         return subprocess.CompletedProcess(command, 0, next(Machine.phase_one))
 
     Machine.asked = []
-    monkeypatch.setattr(figures, "Engine", FakeEngine)
-    monkeypatch.setattr(figures, "container_timer", container_timer)
-    monkeypatch.setattr(figures.subprocess, "run", docker)
+    monkeypatch.setattr(image, "Engine", FakeEngine)
+    monkeypatch.setattr(image, "container_timer", container_timer)
+    monkeypatch.setattr(image.subprocess, "run", docker)
     for name in ("scan_0000.nii.gz", "large_0000.nii.gz"):
         (tmp_path / name).touch()
     return Machine
@@ -84,11 +84,11 @@ def test_medians_and_peaks_without_the_first_run(monkeypatch, machine, tmp_path,
         "phase one: 2.00 s, of which 0.50 to load and 1.50 to run",
         "image: 0.420 GB over its base of 0.130 GB",
     ]
-    assert machine.asked[0] == (FakeEngine, "viscera:latest", "2,5", figures.LIMIT_SECONDS)
+    assert machine.asked[0] == (FakeEngine, "viscera:latest", "2,5", image.LIMIT_SECONDS)
     assert len(machine.asked) == 1 + 3
     command = machine.asked[1]
     assert command[command.index("--cpuset-cpus") + 1] == "2,5"
-    assert command[-2:] == [figures.LOCALISER, "/scans/scan_0000.nii.gz"]
+    assert command[-2:] == [image.LOCALISER, "/scans/scan_0000.nii.gz"]
     assert f"{tmp_path}:/scans:ro" in command
 
 
@@ -113,14 +113,3 @@ def test_what_is_not_there_is_a_line_and_status_2(monkeypatch, tmp_path, capsys)
     assert run(monkeypatch, tmp_path / "scan_0000.nii.gz", "--large", tmp_path / "nowhere.nii.gz") == 2
     assert run(monkeypatch, tmp_path / "scan_0000.nii.gz", "--image", "nobody") == 2
     assert capsys.readouterr().err == (f"{tmp_path / 'nowhere.nii.gz'}: no such file\n" * 2 + "nobody: no such image\n")
-
-
-def test_phase_one_is_measured_with_calls_that_app_has():
-    """The program runs inside the image, where no test sees it: its names are looked up here."""
-    program = figures.LOCALISER.split("scan, system")[0]
-    exec(compile(program, "phase one", "exec"), names := {})
-    assert {"load_bundle", "load_engine", "Model", "run_stage", "read", "use_threads", "WEIGHTS"} <= set(names)
-    system = names["load_system"]("viscera")
-    bundle = system.stage[system.region["abdomen"].of].bundle
-    assert (names["WEIGHTS"] / bundle / "bundle.json").is_file()
-    assert Path(names["WEIGHTS"]).name == "weights"

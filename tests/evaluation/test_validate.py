@@ -8,6 +8,7 @@ import pytest
 
 from app.run import command_line
 from evaluation import validate
+from evaluation.scores import segment_folder
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 
@@ -77,7 +78,7 @@ def test_the_system_that_is_named_is_the_one_that_runs(monkeypatch, data, tmp_pa
 
 
 def test_what_cannot_be_validated_is_said_before_anything_runs(monkeypatch, data, tmp_path, capsys):
-    monkeypatch.setattr(validate, "segment", lambda _: pytest.fail("nothing is to be segmented"))
+    monkeypatch.setattr(segment_folder, "segment", lambda _: pytest.fail("nothing is to be segmented"))
     assert run(monkeypatch, tmp_path / "nowhere", "--outputs", tmp_path / "out") == 2
     assert "no scans NAME_0000.nii.gz here" in capsys.readouterr().err
     for name in ("a.nii.gz", "b.nii.gz"):

@@ -1,0 +1,1 @@
+"""Pictures: scans with their masks, to look at."""
