@@ -19,6 +19,7 @@ DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("[a-z]*/*.md")])
 OPERATION = PROJECT / "docs" / "operation.md"
 OWN_MODEL = PROJECT / "docs" / "own_model.md"
 SYSTEMS_README = PROJECT / "systems" / "README.md"
+EVALUATION = PROJECT / "evaluation"
 
 
 def rows(document, head):
@@ -104,6 +105,17 @@ def test_the_rules_are_those_that_a_system_may_name(head, known):
 def test_the_systems_are_those_that_are_there():
     ours = [name for name in system_names() if name.startswith("viscera")]  # a team's may lie beside them
     assert sorted(name for row in table(SYSTEMS_README, "| system | |") for name in row) == ours
+
+
+def test_the_rooms_of_evaluation_are_those_that_are_there():
+    """Each with its modules, but for the contenders; a command may be named beside them."""
+    cells = [line.split(" | ")[:2] for line in rows(EVALUATION / "README.md", "| room | its modules | uses |")]
+    written = {room.strip("| `/"): set(re.findall(r"`(\w+)`", modules)) for room, modules in cells}
+    modules = [path for path in EVALUATION.glob("*/*.py") if path.stem != "__init__"]
+    known = {room: {path.stem for path in modules if path.parent.name == room} for room in written}
+    assert written.keys() == {path.parent.name for path in modules}
+    commands = {path.stem for path in EVALUATION.glob("*.py")}
+    assert {room: names - commands for room, names in written.items()} == known | {"contenders": set()}
 
 
 def slug(heading):
