@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.models.bundle import PROBABILITIES, ZERO, Bundle, Window
+from app.models.bundle import PROBABILITIES, Bundle, Window
 from app.models.engine import Engine
-from app.steps.normalise import normalise
 from app.steps.walk import EVERY_WINDOW, Walk
-from app.steps.windows import Plan, window_weights
-from app.types import AIR, Scores, Shape, Volume
+from app.steps.windows import Plan, filled_up, window_weights
+from app.types import Scores, Shape, Volume
 
 
 def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_WINDOW) -> Scores:
@@ -28,8 +27,8 @@ def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_W
         return engine(volume)
     z, y, x = volume.shape
     plan = walk.plan((z, y, x), window)
-    padding = _padding(volume.shape, plan.filled((z, y, x)), centred=window.centred)
-    padded = _pad(volume, padding, bundle)
+    padding = plan.padding((z, y, x), centred=window.centred)
+    padded = filled_up(volume, padding, bundle)
     own = tuple(slice(before, before + size) for (before, _), size in zip(padding, volume.shape, strict=True))
     if walk.whole and len(plan.corners) == 1 and window.adds != PROBABILITIES:
         # one window: its scores are taken as they come, no sum; a copy, since the engine keeps its own buffer
@@ -108,22 +107,6 @@ def _window_of(bundle: Bundle) -> Window:
     if bundle.window is None:
         raise ValueError(f"bundle {bundle.name} has no window")
     return bundle.window
-
-
-def _padding(shape: Sequence[int], filled: Shape, *, centred: bool) -> list[tuple[int, int]]:
-    """Voxels before and after, per axis; of an odd number the one more is at the end."""
-    missing = [side - size for size, side in zip(shape, filled, strict=True)]
-    return [(more // 2, more - more // 2) if centred else (0, more) for more in missing]
-
-
-def _pad(volume: Volume, padding: list[tuple[int, int]], bundle: Bundle) -> Volume:
-    """Filled up with what the bundle says; the same array where nothing is missing."""
-    if not any(before or after for before, after in padding):
-        return volume
-    fill = np.float32(0)
-    if _window_of(bundle).fill != ZERO and bundle.intensity is not None:  # by a scan's own figures air is 0
-        fill = normalise(np.full(1, AIR, np.float32), bundle.intensity)[0]
-    return np.pad(volume, padding, constant_values=fill)
 
 
 def _divide_by_windows(scores: Scores, axis: int, starts: tuple[int, ...], side: int) -> None:

@@ -6,8 +6,9 @@ from itertools import product
 
 import numpy as np
 
-from app.models.bundle import GAUSSIAN, Window
-from app.types import Shape, Volume
+from app.models.bundle import GAUSSIAN, ZERO, Bundle, Window
+from app.steps.normalise import normalise
+from app.types import AIR, Shape, Volume
 
 GAUSSIAN_SIDES = 8  # of a window's side, one standard deviation
 
@@ -23,6 +24,14 @@ class Plan:
         """Sides of a volume of `shape` once it is filled up to at least a window."""
         z, y, x = (max(sides) for sides in zip(shape, self.shape, strict=True))
         return z, y, x
+
+    def padding(self, shape: Shape, *, centred: bool) -> list[tuple[int, int]]:
+        """Voxels missing before and after a volume of `shape`, per axis; of an odd number the one more is at the end.
+
+        Not centred, all are at the end.
+        """
+        missing = [side - size for size, side in zip(shape, self.filled(shape), strict=True)]
+        return [(more // 2, more - more // 2) if centred else (0, more) for more in missing]
 
     @property
     def corners(self) -> list[Shape]:
@@ -56,6 +65,16 @@ def _plan_axis(size: int, largest: int, smallest: int, multiple: int, step: floa
     if count == 1:
         return side, (0,)
     return side, tuple(round(i * (size - side) / (count - 1)) for i in range(count))
+
+
+def filled_up(volume: Volume, padding: list[tuple[int, int]], bundle: Bundle) -> Volume:
+    """A normalised volume with what the bundle says around it; the same array where nothing is missing."""
+    if not any(before or after for before, after in padding):
+        return volume
+    fill = np.float32(0)
+    if bundle.window is not None and bundle.window.fill != ZERO and bundle.intensity is not None:
+        fill = normalise(np.full(1, AIR, np.float32), bundle.intensity)[0]  # by a scan's own figures air is 0
+    return np.pad(volume, padding, constant_values=fill)
 
 
 def window_weights(shape: Shape, window: Window) -> Volume:

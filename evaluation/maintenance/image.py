@@ -21,6 +21,7 @@ from app.models.engine import Model
 from app.run.stage import run_stage
 from app.steps.resample import use_threads
 from app.system.definition import WEIGHTS, load_system
+from app.system.rules import Seen
 scan, system = read(Path(sys.argv[1])), load_system("viscera")
 region = system.region["abdomen"]
 stage = system.stage[region.of]
@@ -30,7 +31,7 @@ bundle = load_bundle(WEIGHTS / stage.bundle)
 model = Model(bundle, load_engine(bundle, stage.engine, stage.precision, 2, pinned=True))
 loaded = time.perf_counter()
 answer = run_stage(scan.voxels, scan.grid, None, stage, model, timed=nullcontext)
-region.rule(answer.labels, scan.grid)
+region.rule(answer.labels, scan.grid, Seen(bundle.labels, located=False))
 print(loaded - start, time.perf_counter() - loaded)
 """  # run inside the image: what phase one takes, the import of its engine included
 

@@ -111,7 +111,7 @@ WRONG = [
     ),
     ("a stage called scan", WHOLE + LATE.replace("late", "scan"), "'scan' cannot be the name"),
     ("a stage of odd letters", WHOLE + LATE.replace("stage.late", 'stage."a b"'), "'a b' cannot be the name"),
-    ("one name for two things", WHOLE + LATE.replace("late", "abdomen"), "abdomen names two of a stage, a region and a merge"),
+    ("one name for two things", WHOLE + LATE.replace("late", "abdomen"), "abdomen names two of a stage, a region and"),
     (
         "a bundle that is not there",
         but('bundle = "localiser"', 'bundle = "nowhere"'),
