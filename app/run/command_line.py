@@ -18,23 +18,26 @@ from app.errors import CaseError, SetupError
 from app.files.cases import Case, find_cases, identity
 from app.files.read import read_header
 from app.run import resources
+from app.run.listing import as_json, as_text, label_text
 from app.run.outcome import Outcome
 from app.run.pipeline import Models, load_models, run_case
 from app.run.progress import Progress
 from app.run.report import DONE, FAILED, SKIPPED, Line, Report, is_report
-from app.system.definition import System, load_system, system_names
+from app.system.catalogue import entries
+from app.system.definition import System, load_system, mask_labels, system_names
 
 ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 MOST_THREADS = 4096
 
+USAGE = """\
+python -m app --inputs DIR --outputs DIR [option ...]
+       python -m app --list-systems [--json]"""
 EPILOG = """\
 examples:
   python -m app --inputs scans --outputs masks
   python -m app --inputs scan_0000.nii.gz --outputs masks --report masks/report.jsonl
 
-A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position. By the default system:
-0 background, 1 liver, 2 right kidney, 3 spleen, 4 pancreas, 5 aorta, 6 inferior vena cava, 7 right adrenal gland,
-8 left adrenal gland, 9 gallbladder, 10 esophagus, 11 stomach, 12 duodenum, 13 left kidney.
+A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position.{labels}
 
 exit status: 0 all done, 1 some scans failed (each has its line), 2 unusable arguments or folders.
 """
@@ -54,12 +57,14 @@ class Settings:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit status. Wrong options end it with status 2 (argparse)."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check_options(options, parser)
     signal.signal(signal.SIGTERM, _stop)  # so that nothing half-written stays when a container is stopped
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nor when a terminal is closed; nohup would have it ignored
         signal.signal(signal.SIGHUP, _stop)
     try:
-        return _run(options)
+        return _list(options) if options.list_systems else _run(options)
     except SetupError as error:
         print(f"viscera: {error}", file=sys.stderr)
         return UNUSABLE
@@ -68,17 +73,32 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its help names the labels of the default system, which is read for nothing else."""
+
+    def format_help(self) -> str:
+        self.epilog = EPILOG.format(labels=_labels(self.get_default("system")))
+        return super().format_help()
+
+
+def _labels(name: str) -> str:
+    try:
+        return f" By system {name}:\n{label_text(mask_labels(load_system(name)))}."
+    except SetupError as error:
+        return f"\nThe default system cannot be run: {error}"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m app",
-        description="Segments 13 abdominal organs in CT scans, on a CPU and without network.",
-        epilog=EPILOG,
+        usage=USAGE,
+        description="Segments abdominal organs in CT scans, on a CPU and without network.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--inputs", type=_path, required=True, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")
-    add("--outputs", type=_path, required=True, metavar="DIR", help="folder for the masks; made if it is not there")
+    add("--inputs", type=_path, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")
+    add("--outputs", type=_path, metavar="DIR", help="folder for the masks; made if it is not there")
     add(
         "--system",
         default=os.environ.get("VISCERA_SYSTEM", "viscera"),
@@ -100,8 +120,28 @@ def _parser() -> argparse.ArgumentParser:
         help="write one JSON line a case into this file, which is new or an earlier report",
     )
     add("--traceback", action="store_true", help="for a report of a bug: print where a scan failed on stderr, too")
+    add("--list-systems", action="store_true", help="what --system may name, with what was measured; runs nothing")
+    add("--json", action="store_true", help="with --list-systems: as one JSON list")
     add("--version", action="version", version=f"viscera {__version__}")
     return parser
+
+
+def _check_options(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """What argparse cannot say; ends the program with status 2."""
+    missing = [name for name in ("inputs", "outputs") if getattr(options, name) is None]
+    if missing and not options.list_systems:
+        parser.error(f"the following arguments are required: {', '.join(f'--{name}' for name in missing)}")
+    if options.json and not options.list_systems:
+        parser.error("--json goes with --list-systems")
+
+
+def _list(options: argparse.Namespace) -> int:
+    text = (as_json if options.json else as_text)(entries(), options.system)
+    try:
+        print(text, flush=True)
+    except OSError:  # nobody listens any more (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ALL_DONE
 
 
 def _run(options: argparse.Namespace) -> int:

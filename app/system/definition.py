@@ -173,10 +173,19 @@ def load_system(name: str) -> System:
 
     Its bundles are read, too, but not the files of their engines.
     """
-    path = Path(name) if name.endswith(".toml") else SYSTEMS / f"{name}.toml"
-    system = parse(System, read_toml(path, f"; known systems are {', '.join(system_names())}"), path)
-    _check_bundles(system, path)
+    system = read_system(name)
+    _check_bundles(system, _file_of(name))
     return system
+
+
+def read_system(name: str) -> System:
+    """As `load_system`, but whether its bundles are there is not looked at."""
+    path = _file_of(name)
+    return parse(System, read_toml(path, f"; known systems are {', '.join(system_names())}"), path)
+
+
+def _file_of(name: str) -> Path:
+    return Path(name) if name.endswith(".toml") else SYSTEMS / f"{name}.toml"
 
 
 def _check_bundles(system: System, path: Path) -> None:
@@ -221,6 +230,14 @@ def _check_named(rule: Rule, labels: tuple[str, ...], where: str) -> None:
     for name in rule.named:
         if name not in labels[1:]:
             raise SetupError(f"{where}: no label {name!r} here; there are {', '.join(labels[1:])}")
+
+
+def mask_labels(system: System) -> tuple[str, ...]:
+    """Names of the labels of a system's masks, by id. SetupError where a bundle cannot be read."""
+    names = {name: load_bundle(WEIGHTS / stage.bundle).labels for name, stage in system.stage.items()}
+    for name, merge in system.merge.items():
+        names[name] = merged_names([names[other] for other in merge.of])
+    return names[system.result.of]
 
 
 def merged_names(maps: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import pytest
 from app import __version__
 from app.errors import SetupError
 from app.run import command_line
+from app.system.definition import system_names
 from evaluation.shared.protocol import ORGANS
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
@@ -364,6 +365,7 @@ def test_a_report_never_overwrites_a_scan_or_a_mask(tmp_path, inputs, capsys, na
 STOPPED_WHILE_WRITING = """
 import signal, sys, time
 from app.run import command_line
+from app.system.definition import system_names
 from app.files import write
 from tests.models import known_models
 
@@ -443,6 +445,65 @@ def test_help_is_for_a_newcomer():
     words = ("--overwrite", "--skip-existing", "--report", "--traceback", "examples:", "exit status", "1 liver")
     for word in (*words, "viscera-float32"):
         assert word in result.stdout
+
+
+def said(*arguments, **environment):
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_help_names_the_labels_of_the_default_system_or_says_that_it_cannot_run(tmp_path):
+    (tmp_path / "one.toml").write_text(ONE_STAGE)
+    assert (
+        f"By system {tmp_path}/one.toml:\n0 background, 1 liver, "
+        in said("--help", VISCERA_SYSTEM=f"{tmp_path}/one.toml").stdout
+    )
+    (tmp_path / "one.toml").write_text(ONE_STAGE.replace("fine", "none"))
+    result = said("--help", VISCERA_SYSTEM=f"{tmp_path}/one.toml")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "The default system cannot be run: " in result.stdout
+    assert "1 liver" not in result.stdout
+
+
+ONE_STAGE = """
+title = "one"
+stage.segment = { bundle = "fine", engine = "openvino-int8", precision = "f32" }
+result.of = "segment"
+"""
+
+
+def test_systems_are_listed_without_scans_and_without_an_engine(monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: pytest.fail("an engine was loaded"))
+    assert command_line.main(["--list-systems", "--system", "viscera-float32"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * len(system_names())
+    assert next(line for line in lines if line.startswith("viscera-float32")).startswith("viscera-float32 (default): ")
+    assert command_line.main(["--list-systems", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in table] == system_names()
+    ours = next(entry for entry in table if entry["name"] == "viscera")
+    assert (ours["bundles"], ours["default"], ours["error"]) == (["localiser", "fine"], True, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "the following arguments are required: --inputs, --outputs", id="nothing"),
+        pytest.param(["--inputs", "x"], "the following arguments are required: --outputs", id="no outputs"),
+        pytest.param(["--inputs", "x", "--outputs", "y", "--json"], "--json goes with --list-systems", id="json"),
+    ],
+)
+def test_what_is_required_is_named(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(arguments)
+    assert capsys.readouterr().err.splitlines()[-1] == f"python -m app: error: {message}"
+
+
+def test_a_list_that_nobody_reads_to_its_end_is_no_error():
+    result = subprocess.run(
+        f'"{sys.executable}" -m app --list-systems | true', shell=True, capture_output=True, text=True, check=True
+    )
+    assert result.stderr == ""
 
 
 def test_starting_costs_no_heavy_import():
