@@ -1,7 +1,7 @@
-# Viscera: 13 abdominal organs in a CT scan, on a CPU, without network. Built by build_and_save.sh, which gathers
-# the wheels in build/wheels first, so that the build itself needs no network.
+# Viscera: abdominal organs in a CT scan, on a CPU, without network. Built by build_and_save.sh, which first gathers wheels
+# in build/wheels, so that the build itself needs no network, and in build/staged the systems and bundles of this image.
 #
-# REQUIREMENTS=requirements/image-torch.txt and SYSTEM=viscera-torchscript make the second image, with torch.
+# REQUIREMENTS=requirements/image-torch.txt makes an image with torch; SYSTEM is what it runs by itself.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS builder
 ARG REQUIREMENTS=requirements.txt
@@ -15,8 +15,8 @@ RUN python3 -m venv /opt/viscera \
     && sh /build/prune_image.sh /opt/viscera
 COPY predict.sh LICENSE /workspace/
 COPY app /workspace/app
-COPY systems /workspace/systems
-COPY weights /workspace/weights
+COPY build/staged/systems /workspace/systems
+COPY build/staged/weights /workspace/weights
 # Bytecode that is never checked against its source: importing is twice as fast as without, whoever runs it. Packages
 # carry files for other Pythons that do not compile and are never imported; ours must.
 # Modes are opened because a numeric user must read what a clone with a strict umask brought in.
@@ -30,7 +30,7 @@ RUN compile="/opt/viscera/bin/python -m compileall --invalidation-mode unchecked
 FROM ${BASE}
 ARG SYSTEM=viscera
 LABEL org.opencontainers.image.title="viscera" \
-      org.opencontainers.image.description="13 abdominal organs in CT, on a CPU, without network" \
+      org.opencontainers.image.description="abdominal organs in CT, on a CPU, without network" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=builder /opt/viscera /opt/viscera
 COPY --from=builder /workspace /workspace

@@ -1,20 +1,22 @@
 #!/bin/sh
 # Builds the image, tries it on a small scan without network, and saves it for submission. Trains nothing.
 #
-# usage: build_and_save.sh [--with-torch] [NAME]          (NAME: viscera, or viscera-torch)
+# usage: build_and_save.sh [--system NAME] [--with-torch] [IMAGE_NAME]
 #
-# Writes NAME.tar.gz and NAME.tar.gz.sha256 into the current folder, in place of those of an earlier build alone, and
+# Writes IMAGE_NAME.tar.gz and its .sha256 into the current folder, in place of those of an earlier build alone, and
 # prints the sizes. Needs Docker, Python 3 with pip, an index that pip reaches and the base image; the steps of the build
 # itself have no network.
-# --with-torch: the second image, whose fine model runs as TorchScript. Its torch must be a CPU build (+cpu): the
-#   wheel that TORCH_WHEEL=PATH names, or what pip as configured finds.
-# VISCERA_SYSTEM=NAME: another default system of the image than viscera.
+# The image holds the default system (viscera; with torch viscera-torchscript) and those that run on the same bundles.
+# --system NAME: an image of systems/NAME.toml alone, with its bundles and no others; IMAGE_NAME is NAME by itself.
+# --with-torch: an image in which TorchScript runs; IMAGE_NAME is viscera-torch by itself. Its torch must be a CPU build
+#   (+cpu): the wheel that TORCH_WHEEL=PATH names, or what pip as configured finds.
 # BASE=IMAGE: another base than python:3.11-slim-bookworm, such as a mirror's copy of it; one that the engine does not
 #   have is pulled.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 wheels=$here/build/wheels
+staged=$here/build/staged
 log=$here/build/log.txt
 
 stop() {
@@ -70,25 +72,6 @@ check_torch() {
     esac
 }
 
-# what app/models/bundle.py checks at every start, here with nothing but Python: the host need not have numpy
-check_bundles() {
-    python3 - "$here/weights" <<'PYTHON' 2>>"$log"
-import hashlib, json, pathlib, sys
-
-bundles = sorted(pathlib.Path(sys.argv[1]).glob("*/bundle.json"))
-if not bundles:
-    sys.exit(f"{sys.argv[1]}: no bundle")
-for bundle in bundles:
-    for files in json.loads(bundle.read_text())["files"].values():
-        for name, expected in files.items():
-            path = bundle.parent / name
-            if not path.exists():
-                sys.exit(f"{path}: named in bundle.json, not there")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-                sys.exit(f"{path}: SHA-256 is not the one in bundle.json")
-PYTHON
-}
-
 try_image() {
     trial=$here/build/trial
     own "$trial"
@@ -100,17 +83,24 @@ try_image() {
 }
 
 torch=
+system=
 name=
-for argument; do
-    case $argument in
+while [ $# -gt 0 ]; do
+    case $1 in
     --with-torch) torch=yes ;;
-    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit 0 ;;
-    -*) stop "unknown option $argument; see --help" ;;
-    *) [ -z "$name" ] && name=$argument || stop "one NAME, found $name and $argument" ;;
+    --system)
+        system=${2:-}
+        case $system in "" | -* | */*) stop "--system takes the NAME of a file systems/NAME.toml, found '$system'" ;; esac
+        shift
+        ;;
+    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -*) stop "unknown option $1; see --help" ;;
+    *) [ -z "$name" ] && name=$1 || stop "one IMAGE_NAME, found $name and $1" ;;
     esac
+    shift
 done
-name=${name:-viscera${torch:+-torch}}
-case $name in *[!a-z0-9._-]*) stop "NAME must be lower case letters, digits, '.', '_' and '-', found $name" ;; esac
+name=${name:-${system:-viscera}${torch:+-torch}}
+case $name in *[!a-z0-9._-]*) stop "IMAGE_NAME must be lower case letters, digits, '.', '_' and '-', found $name" ;; esac
 requirements=requirements${torch:+/image-torch}.txt
 
 mkdir -p "$here/build"
@@ -121,7 +111,13 @@ done
 docker info >>"$log" 2>&1 || stop "no Docker engine answers; start one or set DOCKER_HOST"
 
 [ ! -e "$name.tar.gz" ] || sha256sum --check --status "$name.tar.gz.sha256" 2>>"$log" ||
-    stop "$name.tar.gz is not of an earlier build here, whose SHA-256 would be beside it; move it away, or choose another NAME"
+    stop "$name.tar.gz is not of an earlier build here, whose SHA-256 would be beside it; move it away, or choose another IMAGE_NAME"
+
+default=${system:-viscera${torch:+-torchscript}}
+say "gathering system $default and its bundles"
+own "$staged"
+python3 -B "$here/scripts/stage_image.py" "$here" "$staged" "$default" ${system:+--alone} ${torch:+--with-torch} \
+    >>"$log" 2>&1 || stop "$(tail -n 1 "$log")"
 
 say "gathering wheels"
 own "$wheels"
@@ -129,12 +125,9 @@ own "$wheels"
 run "gathering wheels" gather --find-links "$wheels" -r "$here/$requirements"
 [ -z "$torch" ] || check_torch
 
-say "checking bundles"
-check_bundles || stop "a bundle is not what it says: $(tail -n 1 "$log"); restore it or export it again"
-
 say "building $name:latest"
 run "docker build" docker build --network none --build-arg "REQUIREMENTS=$requirements" \
-    --build-arg "SYSTEM=${VISCERA_SYSTEM:-viscera${torch:+-torchscript}}" ${BASE:+--build-arg "BASE=$BASE"} \
+    --build-arg "SYSTEM=$default" ${BASE:+--build-arg "BASE=$BASE"} \
     --tag "$name:latest" "$here"
 
 say "trying it on a small scan, without network"

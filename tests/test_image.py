@@ -95,6 +95,48 @@ def test_no_torch_in_the_default_image(image, folders):
     assert "ModuleNotFoundError" in result.stderr
 
 
+def held(image, folders, *places):
+    """Files below /workspace, sorted."""
+    result = run(image, folders, command=["find", *places, "-type", "f"])
+    assert result.returncode == 0, result.stderr
+    return sorted(result.stdout.split())
+
+
+INT8 = ["bundle.json", "model-int8.bin", "model-int8.xml"]
+FIGURES = "systems/measured.json"
+
+
+def test_the_default_image_holds_the_systems_that_run_on_its_bundles(image, folders):
+    names = ["viscera-bf16", "viscera-float32", "viscera"]
+    systems = [path for path in held(image, folders, "systems") if path != FIGURES]
+    assert systems == [f"systems/{name}.toml" for name in names]
+    fine = [f"weights/fine/{name}" for name in sorted([*INT8, "model.bin", "model.xml"])]
+    assert held(image, folders, "weights") == [*fine, *(f"weights/localiser/{name}" for name in INT8)]
+    listed = run(image, folders, command=["python", "-m", "app", "--list-systems", "--json"])
+    assert {entry["name"]: entry["error"] for entry in json.loads(listed.stdout)} == dict.fromkeys(names)
+
+
+def test_an_image_of_a_system_holds_its_bundles_and_no_others(tmp_path, folders, project):
+    """One stage on the whole scan, so that one of the two bundles here is left out."""
+    name = f"{NAME}-one"
+    text = ['title = "phase one alone"', "[stage.only]", 'bundle = "localiser"', 'engine = "openvino-int8"']
+    (project / "systems" / "one.toml").write_text("\n".join([*text, 'precision = "f32"', "[result]", 'of = "only"']))
+    try:
+        result = build(project, tmp_path, "--system", "one", name)
+        assert result.returncode == 0, result.stderr
+        assert held(name, folders, "weights") == [f"weights/localiser/{file}" for file in INT8]
+        assert [path for path in held(name, folders, "systems") if path != FIGURES] == ["systems/one.toml"]
+        phantom(folders[0])
+        result = run(name, folders)
+        assert result.returncode == 0, result.stderr
+        assert labels(folders[1] / "phantom.nii.gz").shape == (50, 40, 30)
+        (entry,) = json.loads(run(name, folders, command=["python", "-m", "app", "--list-systems", "--json"]).stdout)
+        assert (entry["name"], entry["default"], entry["error"]) == ("one", True, None)
+    finally:
+        (project / "systems" / "one.toml").unlink()
+        subprocess.run(["docker", "image", "rm", "-f", name], capture_output=True, check=False)
+
+
 @needs_cases
 def test_a_real_scan_both_ways(image, folders):
     inputs, outputs = folders

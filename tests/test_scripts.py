@@ -3,9 +3,12 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.made_up import save_project
 
 PROJECT = Path(__file__).parent.parent
 WHEEL = "torch-2.0.0+cpu-cp311-cp311-linux_x86_64.whl"
@@ -139,3 +142,134 @@ def test_a_build_replaces_no_archive_but_that_of_an_earlier_one(build):
     subprocess.run("sha256sum team.tar.gz >team.tar.gz.sha256", cwd=project, shell=True, check=True)
     assert "docker build failed" in build("team")[0].stderr
     assert (project / "team.tar.gz").read_text() == "of a user"
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Packs a system of the made-up ones, by a Python that has its standard library alone; what then is there."""
+    project, out = save_project(tmp_path), tmp_path / "out"
+
+    def run(*options):
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        command = [sys.executable, "-I", "-S", "-B", PROJECT / "scripts" / "stage_image.py", project, out, *options]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result, sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+
+    return run
+
+
+SMALL = ["bundle.json", "small.bin", "small.xml"]
+LARGE = ["bundle.json", "large.bin", "large.xml"]
+
+
+def files(**bundles):
+    return [f"weights/{bundle}/{name}" for bundle, names in bundles.items() for name in names]
+
+
+def test_an_image_holds_the_systems_of_its_bundles_and_the_engines_that_they_name(stage):
+    result, found = stage("ours")
+    assert (result.returncode, result.stderr) == (0, "")
+    both = sorted({*SMALL, *LARGE})
+    assert found == ["systems/ours-float32.toml", "systems/ours.toml", *files(coarse=SMALL, fine=both)]
+    assert "left out: " in result.stdout  # torn.toml is no system
+    _, found = stage("ours-torch", "--with-torch")
+    systems = ["systems/ours-float32.toml", "systems/ours-torch.toml", "systems/ours.toml"]
+    assert found == [*systems, *files(coarse=SMALL, fine=sorted({*both, "model.pt"}))]
+
+
+def test_a_system_alone_takes_what_it_extends_its_bundles_and_its_engines(stage):
+    result, found = stage("ours-float32", "--alone")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert found == ["systems/ours-float32.toml", "systems/ours.toml", *files(coarse=SMALL, fine=LARGE)]
+    _, found = stage("twice", "--alone")
+    averaged = {"organs": SMALL, "tumour-1": SMALL, "tumour-2": SMALL}
+    assert found == ["systems/twice.toml", *files(**averaged)]
+
+
+def test_figures_go_with_the_systems(stage, tmp_path):
+    (tmp_path / "systems" / "measured.json").write_text("{}")
+    assert "systems/measured.json" in stage("twice", "--alone")[1]
+
+
+@pytest.mark.parametrize(
+    ("system", "change", "message"),
+    [
+        pytest.param("none", None, "none.toml: cannot be read: No such file or directory; known", id="no system"),
+        pytest.param("torn", None, "systems/torn.toml: not TOML", id="no TOML"),
+        pytest.param("ours-torch", None, "ours-torch.toml: runs in TorchScript; build it --with-torch", id="no torch"),
+        pytest.param("lost", None, "weights/lost/bundle.json: cannot be read: No such", id="no bundle"),
+        pytest.param("ours", "drop", "coarse/small.bin: named in bundle.json, not there", id="no file"),
+        pytest.param("ours", "change", "coarse/small.bin: SHA-256 is not the one in bundle.json", id="another file"),
+        pytest.param("ours", "no engine", "coarse/bundle.json: names no files of openvino-int8", id="no engine"),
+        pytest.param("ours", "whole path", "ours.toml: bundle /coarse is not in weights/", id="a bundle elsewhere"),
+        pytest.param("ours", "no stage", "ours.toml: its stages do not name bundle and engine", id="no stage"),
+    ],
+)
+def test_what_cannot_be_packed_is_one_line(stage, tmp_path, system, change, message):
+    coarse, ours = tmp_path / "weights" / "coarse", tmp_path / "systems" / "ours.toml"
+    if change == "drop":
+        (coarse / "small.bin").unlink()
+    elif change == "change":
+        (coarse / "small.bin").write_text("other")
+    elif change == "no engine":
+        (coarse / "bundle.json").write_text('{"files": {}}')
+    elif change:
+        texts = {"whole path": ours.read_text().replace('"coarse"', '"/coarse"'), "no stage": "stage = 3"}
+        ours.write_text(texts[change])
+    result, _ = stage(system, "--alone")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert message in line
+
+
+def test_an_older_python_reads_toml_by_its_pip_or_is_told(tmp_path):
+    """Its standard library has no tomllib; pip brings the same parser under another name."""
+    script, project, out = PROJECT / "scripts" / "stage_image.py", save_project(tmp_path), tmp_path / "out"
+    out.mkdir()
+    arguments = [str(script), str(project), str(out), "twice", "--alone"]
+    older = f"import runpy, sys; sys.modules['tomllib'] = None; sys.argv = {arguments}; "
+    older += f"runpy.run_path({str(script)!r}, run_name='__main__')"
+
+    def run(*options):
+        command = [sys.executable, "-I", "-B", *options, "-c", older]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("-S").stderr == "stage_image.py: needs Python 3.11, or an older one with pip 21.2 or newer\n"
+    assert list(out.iterdir()) == []
+    assert run().returncode == 0
+    assert (out / "systems" / "twice.toml").is_file()
+
+
+def test_a_build_of_a_system_says_which_and_names_the_image_after_it(build, tmp_path):
+    program(tmp_path / "bin" / "python3", f'echo "$@" >>"{tmp_path}/said"')
+    program(tmp_path / "bin" / "docker", f'[ "$1" = info ] || {{ echo "$@" >>"{tmp_path}/said"; exit 1; }}')
+    build("--system", "dkfz-half")
+    said = (tmp_path / "said").read_text()
+    assert "stage_image.py" in said
+    assert " dkfz-half --alone\n" in said
+    assert "--build-arg SYSTEM=dkfz-half --tag dkfz-half:latest" in said
+    build("--system", "dkfz-half", "--with-torch", "team", TORCH_WHEEL="/none")
+    assert " dkfz-half --alone --with-torch\n" in (tmp_path / "said").read_text()
+    (tmp_path / "said").unlink()
+    build()
+    said = (tmp_path / "said").read_text()
+    assert " viscera\n" in said
+    assert "--alone" not in said
+    assert "--build-arg SYSTEM=viscera --tag viscera:latest" in said
+
+
+@pytest.mark.parametrize("arguments", [("--system",), ("--system", "--with-torch"), ("--system", "a/b"), ("a", "b")])
+def test_a_build_with_wrong_words_is_one_line(build, arguments):
+    result, project = build(*arguments)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert ("--system takes the NAME of a file" if "--system" in arguments else "one IMAGE_NAME") in line
+    assert not (project / "build").exists()
+
+
+def test_what_cannot_be_packed_ends_a_build_before_wheels_are_gathered(build, tmp_path):
+    program(tmp_path / "bin" / "python3", 'case "$*" in *stage_image*) echo "no such bundle" >&2; exit 1 ;; esac')
+    result, project = build("--system", "lost")
+    assert result.stderr == "build_and_save.sh: no such bundle\n"
+    assert not (project / "build" / "wheels").exists()
