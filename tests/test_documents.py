@@ -11,6 +11,8 @@ from app.models.bundle import Bundle, Intensity, Window
 from app.run import command_line, pipeline
 from app.system.definition import load_system, mask_labels, system_names
 from app.system.rules import CLEANING, LOCATING
+from evaluation.maintenance.system_figures import BEGIN, END
+from evaluation.maintenance.system_figures import table as system_table
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 
@@ -98,6 +100,13 @@ def test_the_rules_are_those_that_a_system_may_name(head, known):
 def test_the_systems_are_those_that_are_there():
     ours = [name for name in system_names() if name.startswith("viscera")]  # a team's may lie beside them
     assert sorted(name for row in table(SYSTEMS_README, "| system | |") for name in row) == ours
+
+
+def test_the_table_of_systems_is_of_what_is_measured():
+    """`python -m evaluation.systems` writes it anew; a team's systems may lie beside those in it."""
+    text = SYSTEMS_README.read_text()
+    written = text[text.index(BEGIN) + len(BEGIN) : text.index(END)].split("\n")
+    assert set(written) - {""} <= set(system_table().splitlines())
 
 
 def test_the_rooms_of_evaluation_are_those_that_are_there():

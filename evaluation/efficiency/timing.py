@@ -126,9 +126,9 @@ def process_timer(
     return time_case
 
 
-def local_timer(limit: float | None) -> CaseTimer:
-    """`python -m app` in place of a container."""
-    start = [sys.executable, "-m", "app", "--inputs"]
+def local_timer(limit: float | None, *options: str) -> CaseTimer:
+    """`python -m app` in place of a container, with further options."""
+    start = [sys.executable, "-m", "app", *options, "--inputs"]
     return process_timer(lambda scan, place: [*start, scan, "--outputs", place.outputs.resolve()], LOCAL, limit=limit)
 
 

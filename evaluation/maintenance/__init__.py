@@ -1,1 +1,1 @@
-"""Maintenance: the project's own figures: of its image, of phase one, of scans that are long or without an organ."""
+"""Maintenance: the project's own figures: of its image, its systems, phase one, and odd scans."""

@@ -1,0 +1,149 @@
+"""System figures: what a system makes of scans with masks, each a process of its own, and the table of all systems."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+from app.errors import SetupError
+from app.system import definition
+from app.system.catalogue import FILE_NAME, Entry, Measured, entries, read_measured, size_mb, weights_of
+from app.system.definition import EVERY, Stage, load_system, mask_labels, read_system
+from app.system.rules import LOCATING, MERGING, WALKING, Rule
+from evaluation.efficiency.machine import QUIET_PERCENT, describe
+from evaluation.efficiency.series import MASKS, time_all
+from evaluation.efficiency.timing import DONE, local_timer, scan_paths
+from evaluation.scores.scoring import score_folders
+from evaluation.scores.summary import summarise
+from evaluation.shared.protocol import MEGABYTE, ORGANS
+from evaluation.shared.spread import spread
+
+PAPERS = "papers.json"
+BEGIN, END = "<!-- measured: python -m evaluation.systems writes from here -->", "<!-- measured: to here -->"
+HEAD = ("system", "locates", "runs", "merges", "MB", "s", "peak MB", "DSC here", "NSD here", "its paper reports")
+NOTHING, NOT_MEASURED, NOT_QUIET = "-", "not measured", "\\*"
+IN_WORDS = {"openvino-int8": "INT8", "torchscript": "TorchScript"}
+RULE_NAMES: dict[type[Rule], str] = {
+    **{kind: name for name, kind in LOCATING.items()},
+    **{kind: name for name, kind in WALKING.items()},
+    **{kind: name for name, kind in MERGING.items()},
+}
+
+
+def measure_system(name: str, data: Path, out: Path, limit: float | None) -> tuple[Measured, list[str]]:
+    """Figures of a system on the scans in `data`, scored on the 13 organs, and warnings; masks and times are in `out`.
+
+    SetupError where it cannot be run, has other organs in other places, or does no scan at all.
+    """
+    system = load_system(name)
+    if (labels := mask_labels(system)[1 : len(ORGANS) + 1]) != ORGANS:
+        raise SetupError(f"{name}: labels 1 to {len(labels)} are not the challenge's organs, which alone are scored")
+    found = time_all(scan_paths(data), local_timer(limit, "--system", name), out, f"{name}: ")
+    done = [case for case in found if case.status == DONE]
+    if not done:
+        raise SetupError(f"{name}: no scan was done; the first one: {found[0].status}: {found[0].note}")
+    scores, warnings = score_folders(data, out / MASKS)
+    present = summarise(name, scores).present
+    machine = describe()
+    measured = Measured(
+        mean_dice=_rounded(present.dsc.mean, 4),
+        mean_nsd=_rounded(present.nsd.mean, 4),
+        seconds=_rounded(spread([case.run.seconds for case in done]).median, 2),
+        peak_memory_mb=_rounded(max(case.run.peak_memory for case in done) / MEGABYTE, 0),
+        size_mb=_rounded(size_mb(system), 1),
+        cases=tuple(case.name for case in found),
+        failed=tuple(case.name for case in found if case.status != DONE),
+        cpu=f"{machine['processor']}, {machine['instructions']}",
+        other_load=_rounded(max(case.other_load for case in found), 1),
+        weights=weights_of(system),
+    )
+    return measured, warnings
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def record(name: str, measured: Measured) -> None:
+    """Into the file that `--list-systems` reads, in place of what it had of this system."""
+    tables = {key: _known(entry) for key, entry in (read_measured() | {name: measured}).items()}
+    path = definition.SYSTEMS / FILE_NAME
+    path.write_text(json.dumps(tables, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _known(measured: Measured) -> dict[str, object]:
+    return {name: value for name, value in asdict(measured).items() if value not in (None, (), "")}
+
+
+def write_table(document: Path) -> None:
+    """The table of all systems into a document, between its two marks. SetupError where it has none."""
+    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SetupError(f"{document}: has no lines {BEGIN} and {END}, between which the table goes")
+    document.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}", encoding="utf-8")
+
+
+def table() -> str:
+    """All systems, those of the project first, then those of papers in the papers' order."""
+    papers = _papers()
+    lines = [_line(HEAD), _line(("---",) * len(HEAD))]
+    for entry in sorted(entries(), key=lambda entry: (papers.get(entry.name, ""), entry.name)):
+        lines.append(_line((f"`{entry.name}`", *_parts(entry), *_figures(entry), papers.get(entry.name, NOTHING))))
+    return "\n".join(lines)
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _papers() -> dict[str, str]:
+    """What papers report, by the system that is made after them; none where there is no file of it."""
+    path = definition.SYSTEMS / PAPERS
+    try:
+        papers: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{path}: cannot be read: {error}") from error
+    return papers
+
+
+def _parts(entry: Entry) -> tuple[str, str, str]:
+    """What locates, what runs and what merges."""
+    try:
+        system = read_system(entry.name)
+    except SetupError:
+        return "cannot be read", NOTHING, NOTHING
+    locating = [f"{_rule(region.rule)} of {region.of}" for region in system.region.values()]
+    merging = [_rule(merge.rule) for merge in system.merge.values()]
+    running = [_stage(stage) for stage in system.stage.values()]
+    return ", ".join(locating) or NOTHING, ", ".join(running), ", ".join(merging) or NOTHING
+
+
+def _stage(stage: Stage) -> str:
+    arithmetic = IN_WORDS.get(stage.engine, "bf16" if stage.precision == "bf16" else "float32")
+    walk = "" if stage.walk == EVERY else f", {_rule(stage.walk)}"
+    return f"{' + '.join(stage.bundles)} ({arithmetic}{walk})"
+
+
+def _rule(rule: Rule) -> str:
+    return RULE_NAMES[type(rule)]
+
+
+def _figures(entry: Entry) -> tuple[str, str, str, str, str]:
+    """MB, seconds, peak memory, DSC, NSD."""
+    size = NOTHING if entry.size_mb is None else f"{entry.size_mb:.1f}"
+    if (measured := entry.measured) is None:
+        return size, NOTHING, NOTHING, NOT_MEASURED, NOTHING
+    busy = NOT_QUIET if (measured.other_load or 0) > QUIET_PERCENT else ""
+    failed = f" ({len(measured.failed)} of {len(measured.cases)} failed)" if measured.failed else ""
+    return (
+        size,
+        _figure(measured.seconds, ".1f") + busy,
+        _figure(measured.peak_memory_mb, ".0f"),
+        _figure(measured.mean_dice, ".3f") + failed,
+        _figure(measured.mean_nsd, ".3f"),
+    )
+
+
+def _figure(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
