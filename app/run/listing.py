@@ -15,11 +15,10 @@ NOT_MEASURED = "not measured"
 
 def as_text(entries: Sequence[Entry], default: str) -> str:
     """Two lines a system."""
-    lines = []
+    lines: list[str] = []
     for entry in entries:
         title = "" if entry.title is None else f": {entry.title}"
-        lines.append(f"{entry.name}{' (default)' if entry.name == default else ''}{title}")
-        lines.append(f"    {_facts(entry)}")
+        lines += (f"{entry.name}{' (default)' if entry.name == default else ''}{title}", f"    {_facts(entry)}")
     return "\n".join(lines)
 
 
@@ -39,7 +38,8 @@ def _figures(measured: Measured | None) -> str:
         _figure("peak memory", measured.peak_memory_mb, "peak memory {:.0f} MB"),
     ]
     failed = f", {len(measured.failed)} of them failed" if measured.failed else ""
-    return f"{', '.join(figures)} ({len(measured.cases)} scans{failed}; {measured.cpu or 'CPU unknown'})"
+    scans = f"{len(measured.cases)} scan{'' if len(measured.cases) == 1 else 's'}"
+    return f"{', '.join(figures)} ({scans}{failed}; {measured.cpu or 'CPU unknown'})"
 
 
 def _figure(name: str, value: float | None, text: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from app.errors import SetupError
+from app.files.cases import case_name
 from app.system import definition
 from app.system.catalogue import FILE_NAME, Entry, Measured, entries, read_measured, size_mb, weights_of
 from app.system.definition import EVERY, Stage, load_system, mask_labels, read_system
@@ -51,8 +52,8 @@ def measure_system(name: str, data: Path, out: Path, limit: float | None) -> tup
         seconds=_rounded(spread([case.run.seconds for case in done]).median, 2),
         peak_memory_mb=_rounded(max(case.run.peak_memory for case in done) / MEGABYTE, 0),
         size_mb=_rounded(size_mb(system), 1),
-        cases=tuple(case.name for case in found),
-        failed=tuple(case.name for case in found if case.status != DONE),
+        cases=tuple(case_name(Path(case.name)) for case in found),
+        failed=tuple(case_name(Path(case.name)) for case in found if case.status != DONE),
         cpu=f"{machine['processor']}, {machine['instructions']}",
         other_load=_rounded(max(case.other_load for case in found), 1),
         weights=weights_of(system),

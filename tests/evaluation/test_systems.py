@@ -1,14 +1,17 @@
 import json
+import shutil
 import sys
 
+import numpy as np
 import pytest
 
 from app.errors import SetupError
 from app.system import definition
 from app.system.catalogue import Measured
+from app.system.definition import SYSTEMS
 from evaluation import systems
 from evaluation.maintenance.system_figures import BEGIN, END
-from tests.files import body_phantom, save_nifti
+from tests.files import body_phantom, lps_affine, save_nifti
 from tests.made_up import save_project
 
 FAILED = Measured(0.5, 0.6, 7.0, cases=("a",), failed=("a",))
@@ -93,3 +96,22 @@ def test_what_cannot_be_measured_on_or_written_is_said_before_anything_runs(monk
     (project / "systems" / "measured.json").write_text("{")
     assert run(monkeypatch) == 2
     assert asked == []
+
+
+@pytest.mark.slow
+def test_a_system_that_ships_as_a_process_of_its_own(monkeypatch, tmp_path):
+    """The figures go into a copy of the project's own systems."""
+    shutil.copytree(SYSTEMS, tmp_path / "systems")
+    monkeypatch.setattr(definition, "SYSTEMS", tmp_path / "systems")
+    (tmp_path / "data").mkdir()
+    truth = np.zeros((50, 40, 30), np.uint8)
+    truth[20:30, 20:30, 10:20] = 1
+    save_nifti(tmp_path / "data" / "a_0000.nii.gz", body_phantom((50, 40, 30)), lps_affine((6, 6, 8)))
+    save_nifti(tmp_path / "data" / "a.nii.gz", truth, lps_affine((6, 6, 8)))
+    assert run(monkeypatch, tmp_path / "data", "--systems", "viscera", "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "systems" / "measured.json").read_text())["viscera"]
+    assert found["cases"] == ["a"]
+    assert 0.5 < found["seconds"] < 300
+    assert 100 < found["peak_memory_mb"] < 3000
+    assert 0 <= found["mean_dice"] <= 1
+    assert (tmp_path / "out" / "viscera" / "masks" / "a.nii.gz").is_file()

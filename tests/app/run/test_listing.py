@@ -21,7 +21,7 @@ def test_two_lines_a_system():
         "    coarse, fine: 10.0 MB; not measured",
         "half: a third",
         "    fine: 4.0 MB; DSC 0.500, NSD not measured, seconds not measured, peak memory not measured "
-        "(1 scans; CPU unknown)",
+        "(1 scan; CPU unknown)",
         "lost: a fourth",
         "    cannot be run: lost/bundle.json: cannot be read",
         "torn",
