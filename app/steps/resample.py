@@ -3,17 +3,21 @@
 What a model sees, a whole scan or a crop of it, is brought so to the model's own shape or spacing.
 """
 
+import math
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from app.alignment import HALF_PIXEL, placed
+from app.alignment import FIRST_VOXEL, HALF_PIXEL, placed
 from app.grid import Grid
 from app.models.bundle import Resampling
 from app.types import Shape, Volume, Voxels
 
 OWN = Resampling()
-INTERPOLATORS = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline, "nearest": sitk.sitkNearestNeighbor}
+CUBIC = "cubic"
+INTERPOLATORS = {"linear": sitk.sitkLinear, CUBIC: sitk.sitkBSpline, "nearest": sitk.sitkNearestNeighbor}
+SPLINE_REACH = 12  # voxels; with each a cubic spline's weights fall to a quarter
 
 
 def resample(voxels: Voxels, source: Grid, target: Grid, how: Resampling = OWN) -> Volume:
@@ -33,6 +37,9 @@ def resample(voxels: Voxels, source: Grid, target: Grid, how: Resampling = OWN) 
     factors = _block(source, target)
     if how.averages and factors != (1, 1, 1):
         image = sitk.BinShrink(image, factors[::-1])
+    before, after = _beyond(source, target, how)
+    if any(after):
+        image = sitk.ZeroFluxNeumannPad(image, before, after)
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(target.shape[::-1])
     origin, spacing = _physical(source, target, how.alignment)
@@ -66,6 +73,20 @@ def _physical(source: Grid, target: Grid, alignment: str) -> tuple[tuple[float, 
         return tuple(mm / 2 for mm in spacing), spacing
     places = list(zip(placed(source, target, alignment), source.spacing, strict=True))[::-1]
     return tuple((first + 0.5) * mm for (first, _), mm in places), tuple(step * mm for (_, step), mm in places)
+
+
+def _beyond(source: Grid, target: Grid, how: Resampling) -> tuple[list[int], list[int]]:
+    """Voxels of the edge's value, along (x, y, z), that ITK needs before the first and after the last.
+
+    Past a face it takes the nearest voxel along all axes, not along that one alone; and a spline sees the volume
+    mirrored there, which libraries that train with splines do not.
+    """
+    before, after = [], []
+    for size, count, (_, step) in zip(source.shape, target.shape, placed(source, target, how.alignment), strict=True):
+        reach = math.ceil((count - 1) * step - (size - 1)) if how.alignment == FIRST_VOXEL else 0
+        before.append(SPLINE_REACH if how.interpolation == CUBIC else 0)
+        after.append(before[-1] + max(0, reach))
+    return before[::-1], after[::-1]
 
 
 def _block(source: Grid, target: Grid) -> Shape:

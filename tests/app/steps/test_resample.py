@@ -3,7 +3,9 @@ import pytest
 import SimpleITK as sitk
 from numpy.testing import assert_allclose, assert_array_equal
 
-from app.grid import Grid, grid_of_shape
+from app.alignment import placed
+from app.grid import Grid, grid_from_first_voxel, grid_of_shape
+from app.models.bundle import Resampling
 from app.steps.resample import resample, use_threads
 
 
@@ -94,3 +96,97 @@ def test_threads_are_as_many_as_were_asked_for():
         assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == 3
     finally:
         use_threads(before)
+
+
+PLAIN = Resampling(averages=False)
+ALIGNED = Resampling(averages=False, alignment="corners")
+NEAREST = Resampling(averages=False, interpolation="nearest")
+CUBIC = Resampling(averages=False, interpolation="cubic")
+TEN = [0, 10, 20, 30]
+
+
+def along_each_axis(values, size, how):
+    """The values along an axis, resampled to a size; the same along all of them."""
+    found = []
+    for axis in range(3):
+        shape, target, spacing = [1, 1, 1], [1, 1, 1], [1.0, 1.0, 1.0]
+        shape[axis], target[axis], spacing[axis] = len(values), size, 0.7
+        grid = Grid(tuple(shape), tuple(spacing))
+        voxels = np.array(values, np.float32).reshape(shape)
+        found.append(resample(voxels, grid, grid_of_shape(grid, tuple(target)), how).ravel())
+    assert_allclose(found[1], found[0], atol=1e-5)
+    assert_allclose(found[2], found[0], atol=1e-5)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "how", "expected"),
+    [
+        pytest.param(TEN, 2, PLAIN, [5, 25], id="paper 004, to 2"),
+        pytest.param(TEN, 3, PLAIN, [1.6667, 15, 28.3333], id="to 3"),
+        pytest.param(TEN, 8, PLAIN, [0, 2.5, 7.5, 12.5, 17.5, 22.5, 27.5, 30], id="to 8"),
+        pytest.param([0, 0, 10, 0], 1, PLAIN, [5], id="no average: 2.5 would be it"),
+        pytest.param([0, 0, 10, 0], 8, PLAIN, [0, 0, 0, 2.5, 7.5, 7.5, 2.5, 0], id="linear keeps within"),
+        pytest.param(range(10), 4, PLAIN, [0.75, 3.25, 5.75, 8.25], id="paper 001, a ramp"),
+        pytest.param(TEN, 2, ALIGNED, [0, 30], id="corners, to 2"),
+        pytest.param(TEN, 3, ALIGNED, [0, 15, 30], id="corners, to 3"),
+        pytest.param(TEN, 8, ALIGNED, np.arange(8) * 30 / 7, id="corners, to 8"),
+        pytest.param(TEN, 1, ALIGNED, [0], id="corners, to one: the first"),
+        pytest.param([7], 3, ALIGNED, [7, 7, 7], id="corners, of one"),
+        pytest.param(
+            [0, 3], 8, ALIGNED, [0, 0.4286, 0.8571, 1.2857, 1.7143, 2.1429, 2.5714, 3], id="paper 003's fourfold head"
+        ),
+        pytest.param([0, 10, 20, 30, 40], 2, NEAREST, [10, 30], id="nearest, to 0.75 and 3.25"),
+        pytest.param([1, 2, 3], 5, NEAREST, [1, 1, 2, 3, 3], id="nearest centre"),
+        pytest.param(
+            [0, 0, 10, 0], 8, CUBIC, [0.33, -0.68, -1.23, 2.69, 8.81, 8.81, 2.69, -1.23], id="cubic overshoots"
+        ),
+        pytest.param([5], 3, CUBIC, [5, 5, 5], id="cubic, of one"),
+    ],
+)  # fmt: skip
+def test_published_examples_along_each_axis(values, size, how, expected):
+    assert_allclose(along_each_axis(values, size, how), expected, atol=5e-3)
+
+
+def test_a_cubic_line_is_a_line_between_its_ends():
+    """And flattens towards them, since the edge is repeated beyond."""
+    got = along_each_axis(range(40), 80, CUBIC)
+    assert_allclose(got[20:60], np.arange(20, 60) / 2 - 0.25, atol=1e-3)
+    assert_allclose(got[::-1], 39 - got, atol=1e-4)
+
+
+def test_from_the_first_centre_on():
+    """Paper 001: 7 voxels of 0.7 mm at 1.5 mm; the last of four lies beyond the last centre and takes its value."""
+    for axis in range(3):
+        shape, spacing, target = [1, 1, 1], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]
+        shape[axis], spacing[axis], target[axis] = 7, 0.7, 1.5
+        source = Grid(tuple(shape), tuple(spacing))
+        how = Resampling(averages=False, alignment="first-voxel")
+        voxels = np.arange(7, dtype=np.int16).reshape(shape)
+        got = resample(voxels, source, grid_from_first_voxel(source, tuple(target)), how)
+        assert_allclose(got.ravel(), [0, 2.143, 4.286, 6], atol=5e-4)
+
+
+@pytest.mark.parametrize("alignment", ["half-pixel", "corners", "first-voxel"])
+def test_axes_are_not_mixed_up_however_they_are_aligned(alignment):
+    """A ramp along each axis says where each voxel was read. What lies beyond the outermost centre of one axis is still
+    interpolated along the others: ITK by itself takes the nearest voxel there.
+    """
+    source = Grid((5, 8, 6), (3.0, 1.0, 2.0))
+    spacing = (2.0, 1.5, 2.5)
+    target = grid_from_first_voxel(source, spacing) if alignment == "first-voxel" else grid_of_shape(source, (9, 4, 5))
+    how = Resampling(averages=False, alignment=alignment)
+    z, y, x = np.meshgrid(*(np.arange(n) for n in source.shape), indexing="ij")
+    got = resample((100 * z + 10 * y + x).astype(np.float32), source, target, how)
+    reads = [
+        (first + step * np.arange(n)).clip(0, size - 1)
+        for (first, step), n, size in zip(placed(source, target, alignment), target.shape, source.shape, strict=True)
+    ]
+    z, y, x = np.meshgrid(*reads, indexing="ij")
+    assert_allclose(got, 100 * z + 10 * y + x, atol=1e-3)
+
+
+def test_without_averages_blocks_are_skipped_over():
+    voxels = np.array([0, 9, 0, 0, 9, 0], np.int16)
+    assert_allclose(along_each_axis(voxels, 2, Resampling()), [3, 3])
+    assert_allclose(along_each_axis(voxels, 2, PLAIN), [9, 9])
