@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 import cc3d
 import numpy as np
+from numpy.typing import NDArray
 
 from app.types import Labels, Scores
 
@@ -11,8 +12,8 @@ from app.types import Labels, Scores
 def drop_small(labels: Labels, *, min_share: float, of: Collection[int] = ()) -> Labels:
     """`labels` without the parts of an organ smaller than `min_share` of that organ's largest part (26 neighbours).
 
-    A new uint8 array; `min_share` 1 keeps the largest part of each organ (and its equals), 0 keeps all. of: the organs
-    whose parts may go, all without it (paper 003 spares adrenal glands and duodenum).
+    A new uint8 array; `min_share` 1 keeps the largest part of each organ, of equals the one that comes first, 0 keeps
+    all. of: the organs whose parts may go, all without it (paper 003 spares adrenal glands and duodenum).
     """
     parts, count = cc3d.connected_components(labels, connectivity=26, return_N=True)
     sizes = np.bincount(parts.ravel())
@@ -21,9 +22,19 @@ def drop_small(labels: Labels, *, min_share: float, of: Collection[int] = ()) ->
     largest = np.zeros(256, np.int64)
     np.maximum.at(largest, organ, sizes)
     kept = sizes >= min_share * largest[organ]
+    if min_share == 1:
+        _keep_first(kept, organ, parts)
     if of:
         kept |= ~np.isin(organ, list(of))
     return np.where(kept, organ, 0).astype(np.uint8)[parts]
+
+
+def _keep_first(kept: NDArray[np.bool_], organ: Labels, parts: NDArray[np.unsignedinteger]) -> None:
+    """In place: of an organ's parts that are kept, the one whose first voxel comes first alone."""
+    for label in np.flatnonzero(np.bincount(organ[kept]) > 1):
+        equals = np.flatnonzero(kept & (organ == label))
+        where = np.isin(parts.ravel(), equals).argmax()
+        kept[equals] = equals == parts.ravel()[where]
 
 
 def without(labels: Labels, dropped: Collection[int]) -> Labels:
@@ -48,7 +59,7 @@ def drop_far(labels: Labels, *, label: int, max_planes: float) -> Labels:
     heights = np.arange(len(labels), dtype=np.float64)
     sizes = np.bincount(regions.ravel())
     per_plane = np.stack([np.bincount(plane.ravel(), minlength=len(sizes)) for plane in regions])
-    centroids = heights @ per_plane / sizes
+    centroids = heights @ per_plane / np.maximum(sizes, 1)  # where all is organ, no voxel is background
     reference = heights @ anchor.sum((1, 2)) / anchor.sum()
     kept = np.abs(centroids - reference) <= max_planes
     kept[regions[anchor][0]] = True

@@ -49,16 +49,17 @@ def label_range(
 ) -> Box | None:
     """All of `grid` from `below_mm` under the lowest voxel of `label` to `above_mm` over it; None without the label.
 
-    Where the top of the grid leaves less than `at_least_mm`, the range begins further down (paper 000, whose network
-    finds the liver and so where the abdomen is).
+    Where the top of the grid leaves less than `at_least_mm`, the range begins further down, and where the bottom does,
+    it ends further up (paper 000, whose network finds the liver and so where the abdomen is).
     """
     planes = np.flatnonzero((labels == label).any(axis=(1, 2)))
     if not len(planes):
         return None
     coarse = grid_of_shape(grid, _shape(labels))
     lowest = planes[0] * coarse.spacing[0]
-    low, high = lowest - below_mm, min(lowest + above_mm, grid.extent[0])
-    z0, z1 = _voxels(min(low, high - at_least_mm), high, grid.spacing[0], grid.shape[0])
+    low, high = max(lowest - below_mm, 0), min(lowest + above_mm, grid.extent[0])
+    low = max(min(low, high - at_least_mm), 0)
+    z0, z1 = _voxels(low, max(high, low + at_least_mm), grid.spacing[0], grid.shape[0])
     return Box((z0, 0, 0), (z1, *grid.shape[1:]))
 
 
