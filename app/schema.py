@@ -40,6 +40,12 @@ def parse(kind: type[T], table: object, file: Path, field: str = "") -> T:
         raise SetupError(f"{file}: {field or 'the file'}: {error}") from error
 
 
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """ValueError unless a field's value is known."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
+
+
 def _value(kind: Any, value: object, file: Path, field: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from app.alignment import ALIGNMENTS, FIRST_VOXEL, HALF_PIXEL
 from app.errors import SetupError
-from app.schema import parse
+from app.schema import one_of, parse
 from app.types import Shape, Spacing
 
 FILE_NAME = "bundle.json"
@@ -29,11 +29,6 @@ NORMALISE_RESAMPLE = "normalise-resample"
 ORDERS = (RESAMPLE_NORMALISE, CLIP_RESAMPLE_NORMALISE, NORMALISE_RESAMPLE)
 INTERPOLATIONS = ("linear", "cubic", "nearest")
 GAUSSIAN, PROBABILITIES, ZERO = "gaussian", "probabilities", "zero"
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +77,9 @@ class Resampling:
     rounds_down: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("order", self.order, ORDERS)
-        _one_of("interpolation", self.interpolation, INTERPOLATIONS)
-        _one_of("alignment", self.alignment, ALIGNMENTS)
+        one_of("order", self.order, ORDERS)
+        one_of("interpolation", self.interpolation, INTERPOLATIONS)
+        one_of("alignment", self.alignment, ALIGNMENTS)
         if self.alignment != HALF_PIXEL and (self.averages or self.rounds_down):
             raise ValueError(f"averages and rounds_down go with alignment {HALF_PIXEL!r}, found {self.alignment!r}")
 
@@ -110,9 +105,9 @@ class Window:
     centred: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("weights", self.weights, ("uniform", GAUSSIAN))
-        _one_of("adds", self.adds, ("scores", PROBABILITIES))
-        _one_of("fill", self.fill, ("air", ZERO))
+        one_of("weights", self.weights, ("uniform", GAUSSIAN))
+        one_of("adds", self.adds, ("scores", PROBABILITIES))
+        one_of("fill", self.fill, ("air", ZERO))
         if self.multiple < 1 or not 0 < self.step <= 1:
             raise ValueError(f"multiple must be >= 1 and step in (0, 1], got {self.multiple} and {self.step}")
         for small, large in zip(self.smallest, self.largest, strict=True):
@@ -169,6 +164,9 @@ class Bundle:
             raise ValueError("a model has either a shape, or spacing_mm and window")
         if (self.intensity is None) == (self.scan_intensity is None):
             raise ValueError("a model has either intensity or scan_intensity")
+        air_is_known = self.scan_intensity is None or self.scan_intensity.keeps_zeros
+        if self.window is not None and self.window.fill != ZERO and not air_is_known:
+            raise ValueError(f"window.fill must be {ZERO!r} where scan_intensity keeps no zeros: air differs by scan")
         if self.shape is not None and self.resampling.alignment == FIRST_VOXEL:
             raise ValueError(f"resampling.alignment {FIRST_VOXEL!r} holds a spacing, and a model with a shape has none")
         if self.shape is not None and min(self.shape) < 1:

@@ -25,15 +25,13 @@ from app.steps.resample import use_threads
 from app.steps.restore import restore
 from app.steps.segment import averaged
 from app.steps.volumes import organ_volumes
-from app.steps.windows import plan_windows
+from app.steps.walk import Walk
 from app.system.definition import SCAN, WEIGHTS, Region, System, merged_names
 from app.system.rules import Seen
 from app.types import Labels
 
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
-BYTES_BEFORE_RESAMPLING = (
-    8  # float32 of the scan's own voxels and ITK's copy, where they are clipped or normalised first
-)
+BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
 
 Models: TypeAlias = dict[str, Model]
@@ -121,7 +119,7 @@ def _run_stages(
             stage,
             models[name],
             timed=functools.partial(_timed, outcome, name),
-            check=lambda grid, bundle: _check_memory(scan, grid, bundle, memory_limit, len(maps)),
+            check=lambda grid, bundle, walk: _check_memory(scan, grid, bundle, walk, memory_limit, len(maps)),
         )
         boxes |= _boxes_of(name, answer, box, system, models[name].bundle.labels, scan.grid, outcome)
         if name in wanted:
@@ -185,10 +183,11 @@ def _box_of(region: Region, answer: Answer, about: Seen, grid: Grid) -> Box | No
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
-def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None, masks: int) -> None:
+def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, walk: Walk, limit: int | None, masks: int) -> None:
     """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres.
 
-    A slice of a few voxels is filled up to a window, and its scores with it. masks: of the scan's size, held already.
+    A slice of a few voxels is filled up to a window of the walk, and its scores with it. masks: of the scan's size,
+    held already.
     """
     voxels = math.prod(scan.grid.shape)
     here = scan.voxels.nbytes + voxels * (1 + masks) + MODELS_BYTES
@@ -199,7 +198,7 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, limit: int | None, mas
         return  # the same for every scan, and in MODELS_BYTES
     needed = math.prod(fine.shape) * per_voxel + here
     if bundle.window is not None and limit is not None and needed <= limit:  # so that windows can be counted
-        filled = plan_windows(fine.shape, bundle.window).filled(fine.shape)
+        filled = walk.plan(fine.shape, bundle.window).filled(fine.shape)
         needed = math.prod(filled) * per_voxel + here
     if limit is not None and needed > limit:
         extent = " x ".join(f"{length:.0f}" for length in fine.extent)

@@ -19,6 +19,7 @@ from app.steps.crop import crop
 from app.steps.normalise import normalise, normalise_by_itself, percentiles
 from app.steps.resample import resample
 from app.steps.segment import segment
+from app.steps.walk import Walk
 from app.system.definition import Stage
 from app.system.rules import Seen
 from app.types import Labels, Scores, Volume, Voxels
@@ -48,21 +49,23 @@ def run_stage(
     model: Model,
     *,
     timed: Timed,
-    check: Callable[[Grid, Bundle], None] = lambda _grid, _bundle: None,
+    check: Callable[[Grid, Bundle, Walk], None] = lambda *_: None,
 ) -> Answer:
     """A stage on the box of a scan (`voxels` on `grid`), or on all of it where there is none.
 
-    timed: times a block by the step's name. check: is told the model's grid before anything is made on it.
+    timed: times a block by the step's name. check: is told the model's grid, and how it will be covered, before
+    anything is made on it.
     """
     seen, bundle = box or whole(grid), model.bundle
+    about = Seen(bundle.labels, located=box is not None)
     with timed("crop"):
         cropped, crop_grid = crop(voxels, grid, seen)
         model_grid = grid_of(bundle, crop_grid)
-        check(model_grid, bundle)
+        walk = stage.walk(model_grid, about)
+        check(model_grid, bundle, walk)
     volume = _prepared(voxels, cropped, crop_grid, model_grid, bundle, timed)
-    about = Seen(bundle.labels, located=box is not None)
     with timed("network"):
-        scores = segment(volume, bundle, model.engine, stage.walk(model_grid, about))
+        scores = segment(volume, bundle, model.engine, walk)
     with timed("clean"):
         labels = cleaned = classify(scores)
         labels.flags.writeable = False  # a rule that worked in place would leave the scores as they were

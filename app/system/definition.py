@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.errors import SetupError
-from app.models.bundle import ENGINES, TORCHSCRIPT, Bundle, load_bundle
-from app.schema import parse
+from app.models.bundle import ENGINES, MOST_LABELS, TORCHSCRIPT, Bundle, load_bundle
+from app.schema import one_of, parse
 from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Rule, Walking, choose
 from app.system.toml_file import read_toml
 
@@ -20,11 +20,6 @@ WEIGHTS = ROOT / "weights"
 PRECISIONS = ("f32", "bf16")
 EVERY = EveryWindow()
 SCAN = "scan"  # what a stage sees that sees no region
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +42,8 @@ class Stage:
     min_height_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        _one_of("engine", self.engine, ENGINES)
-        _one_of("precision", self.precision, PRECISIONS[:1] if self.engine == TORCHSCRIPT else PRECISIONS)
+        one_of("engine", self.engine, ENGINES)
+        one_of("precision", self.precision, PRECISIONS[:1] if self.engine == TORCHSCRIPT else PRECISIONS)
         if self.min_height_mm < 0:
             raise ValueError(f"min_height_mm must be zero or more, found {self.min_height_mm}")
 
@@ -192,32 +187,36 @@ def _check_bundles(system: System, path: Path) -> None:
     """SetupError unless every bundle is there, has the engine, and has the labels that rules name."""
     names: dict[str, tuple[str, ...]] = {}
     for name, stage in system.stage.items():
-        bundle = _read_bundle(stage.bundle, stage, f"{path}: field stage.{name}.bundle")
+        where = f"{path}: field stage.{name}"
+        bundle = _read_bundle(stage.bundle, f"{where}.bundle")
+        if stage.engine not in bundle.files:
+            raise SetupError(f"{where}.engine: {stage.bundle} has only {', '.join(bundle.files)}")
         for other in stage.with_bundles:
-            field_name = f"{path}: field stage.{name}.with_bundles"
-            if differing := _differing(bundle, _read_bundle(other, stage, field_name)):
-                raise SetupError(f"{field_name}: {other} has another {differing} than {stage.bundle}")
+            also = _read_bundle(other, f"{where}.with_bundles")
+            if stage.engine not in also.files:
+                raise SetupError(f"{where}.with_bundles: {other} has only {', '.join(also.files)}")
+            if differing := _differing(bundle, also):
+                raise SetupError(f"{where}.with_bundles: {other} has another {differing} than {stage.bundle}")
         names[name] = bundle.labels
-        _check_named(stage.walk, bundle.labels, f"{path}: field stage.{name}.walk")
+        _check_named(stage.walk, bundle.labels, f"{where}.walk")
         for index, rule in enumerate(stage.clean):
-            _check_named(rule, bundle.labels, f"{path}: field stage.{name}.clean[{index}]")
+            _check_named(rule, bundle.labels, f"{where}.clean[{index}]")
         if bundle.window is None and not isinstance(stage.walk, EveryWindow):
-            raise SetupError(f"{path}: field stage.{name}.walk: {stage.bundle} sees all at once and has no windows")
+            raise SetupError(f"{where}.walk: {stage.bundle} sees all at once and has no windows")
     for name, region in system.region.items():
         _check_named(region.rule, names[region.of], f"{path}: field region.{name}")
     for name, merge in system.merge.items():
         names[name] = merged_names([names[other] for other in merge.of])
+        if len(names[name]) > MOST_LABELS:
+            raise SetupError(f"{path}: field merge.{name}.of: {len(names[name])} labels in all, {MOST_LABELS} at most")
         _check_named(merge.rule, names[name], f"{path}: field merge.{name}")
 
 
-def _read_bundle(name: str, stage: Stage, where: str) -> Bundle:
+def _read_bundle(name: str, where: str) -> Bundle:
     try:
-        bundle = load_bundle(WEIGHTS / name)
+        return load_bundle(WEIGHTS / name)
     except SetupError as error:
         raise SetupError(f"{where}: {error}") from error
-    if stage.engine not in bundle.files:
-        raise SetupError(f"{where.replace('bundle', 'engine')}: {name} has only {', '.join(bundle.files)}")
-    return bundle
 
 
 def _differing(bundle: Bundle, other: Bundle) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.errors import SetupError
-from app.models.bundle import Window, load_bundle
+from app.models.bundle import Resampling, ScanIntensity, Window, load_bundle
 from tests import models
 from training.recipe import CHALLENGE_LABELS
 
@@ -64,6 +64,71 @@ def without_from(table, field):
     return {name: value for name, value in table.items() if name != field}
 
 
+SCAN = {"low_percentile": 5, "high_percentile": 95, "keeps_zeros": True}
+BY_SCAN = {"scan_intensity": SCAN}
+OWN = without("intensity")  # a model by its scan's own figures, once it has them
+
+
+def by_scan(**changes):
+    return {"scan_intensity": SCAN | changes}
+
+
+def how(**changes):
+    return {"resampling": changes}
+
+
+def windows(**changes):
+    return {"window": FINE["window"] | changes}
+
+
+def test_what_is_not_said_is_as_this_projects_own_models_have_it(tmp_path):
+    bundle = load_bundle(saved(tmp_path, FINE))
+    assert bundle.resampling == Resampling("resample-normalise", "linear", True, "half-pixel", False)
+    assert bundle.window == Window((64, 64, 64), (32, 32, 32), 16, 0.75, "uniform", "scores", "air", False)
+    assert (bundle.scan_intensity, bundle.licence) == (None, "")
+
+
+def test_a_model_by_its_scans_own_figures(tmp_path):
+    """As paper 001's: percentiles, the first voxel held fast, zeros after normalising at the end."""
+    table = OWN | BY_SCAN | {"licence": "CC BY 4.0"}
+    table |= how(order="clip-resample-normalise", averages=False, alignment="first-voxel")
+    bundle = load_bundle(saved(tmp_path, table | windows(fill="zero")))
+    assert bundle.scan_intensity == ScanIntensity(5.0, 95.0, True)
+    assert bundle.intensity is None
+    assert bundle.resampling == Resampling("clip-resample-normalise", "linear", False, "first-voxel", False)
+    assert bundle.licence == "CC BY 4.0"
+    with pytest.raises(SetupError, match="has scan_intensity, and intensity is needed here") as caught:
+        bundle.fixed_intensity  # noqa: B018
+    assert str(caught.value).startswith(str(tmp_path / "bundle.json"))
+
+
+def test_models_of_the_other_papers(tmp_path):
+    """000: rounded down; 002: Gaussian probabilities; 003: corners; 004: clipped first."""
+    for resampling, window in (
+        ({"averages": False, "rounds_down": True}, {"weights": "gaussian", "fill": "zero", "centred": True}),
+        ({"averages": False}, {"weights": "gaussian", "adds": "probabilities", "fill": "zero", "centred": True}),
+        ({"order": "normalise-resample", "averages": False, "alignment": "corners"}, {"adds": "probabilities"}),
+        ({"order": "clip-resample-normalise", "averages": False, "interpolation": "cubic"}, {"weights": "gaussian"}),
+    ):
+        bundle = load_bundle(saved(tmp_path, FINE | {"resampling": resampling} | windows(**window)))
+        assert {name: getattr(bundle.resampling, name) for name in resampling} == resampling
+        assert {name: getattr(bundle.window, name) for name in window} == window
+        assert bundle.fixed_intensity is bundle.intensity
+    localiser = LOCALISER | how(averages=False, alignment="corners")
+    assert load_bundle(saved(tmp_path, localiser)).resampling.alignment == "corners"
+
+
+def test_air_is_known_where_zeros_are_kept_and_where_it_is_not_zero_will_do(tmp_path):
+    load_bundle(saved(tmp_path, OWN | BY_SCAN))
+    load_bundle(saved(tmp_path, OWN | by_scan(keeps_zeros=False) | windows(fill="zero")))
+    load_bundle(saved(tmp_path, without_from(LOCALISER, "intensity") | by_scan(keeps_zeros=False)))
+
+
+def test_the_ends_of_percentiles():
+    ScanIntensity(0, 100, True)
+    ScanIntensity(99.9, 100, False)
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -111,12 +176,54 @@ def without_from(table, field):
         pytest.param(FINE | {"files": {"openvino-int8": {}}}, "files.openvino-int8 must name", id="no files"),
         pytest.param(FINE | {"files": {"torchscript": {"a.bin": "0"}}}, "files.torchscript must name", id="odd file"),
         pytest.param(FINE | {"files": {}}, "files must name engines", id="no engine"),
+        pytest.param(FINE | {"licence": 3}, "field licence must be text", id="a number for a licence"),
+        pytest.param(FINE | BY_SCAN, "a model has either intensity or scan_intensity", id="both intensities"),
+        pytest.param(
+            OWN | {"scan_intensity": 3}, "scan_intensity must be a table", id="a number for a scan's figures"
+        ),
+        pytest.param(OWN | by_scan(keeps_zeros=1), "keeps_zeros must be true or false", id="one for true"),
+        pytest.param(OWN | by_scan(low_percentile=-1), "scan_intensity: needs 0 <= low", id="a negative percentile"),
+        pytest.param(OWN | by_scan(low_percentile=95), "scan_intensity: needs 0 <= low", id="percentiles that are one"),
+        pytest.param(OWN | by_scan(high_percentile=101), "scan_intensity: needs 0 <= low", id="percentile 101"),
+        pytest.param(OWN | by_scan(high_percentile="95"), "high_percentile must be a number", id="text for a percentile"),
+        pytest.param(OWN | by_scan(mean=0), "unknown field scan_intensity.mean", id="a scan's figure that is none"),
+        pytest.param(
+            OWN | {"scan_intensity": without_from(SCAN, "keeps_zeros")}, "keeps_zeros is missing", id="zeros or not"
+        ),
+        pytest.param(
+            OWN | by_scan(keeps_zeros=False), "window.fill must be 'zero' where", id="air that differs by scan"
+        ),
+        pytest.param(FINE | how(order="normalise"), "resampling: order must be one of", id="no such order"),
+        pytest.param(FINE | how(order=True), "resampling.order must be text", id="true for an order"),
+        pytest.param(FINE | how(interpolation="spline"), "interpolation must be one of linear, cubic", id="a spline"),
+        pytest.param(FINE | how(alignment="centre"), "alignment must be one of half-pixel, corners", id="no alignment"),
+        pytest.param(FINE | how(averages="no"), "averages must be true or false", id="text for averages"),
+        pytest.param(FINE | how(rounds_down=0), "rounds_down must be true or false", id="zero for false"),
+        pytest.param(FINE | how(colour=1), "unknown field resampling.colour", id="unknown of resampling"),
+        pytest.param(FINE | {"resampling": []}, "resampling must be a table", id="a list for resampling"),
+        pytest.param(
+            FINE | how(alignment="corners"), "averages and rounds_down go with alignment 'half-pixel'", id="averages"
+        ),
+        pytest.param(
+            FINE | how(alignment="first-voxel", averages=False, rounds_down=True), "rounds_down go with", id="rounds down"
+        ),
+        pytest.param(
+            LOCALISER | how(alignment="first-voxel", averages=False),
+            "resampling.alignment 'first-voxel' holds a spacing, and a model with a shape has none",
+            id="first voxel of a shape",
+        ),
+        pytest.param(FINE | windows(weights="hann"), "weights must be one of uniform, gaussian", id="no such weights"),
+        pytest.param(FINE | windows(adds="labels"), "adds must be one of scores, probabilities", id="labels added"),
+        pytest.param(FINE | windows(fill="bone"), "window: fill must be one of air, zero", id="filled up with bone"),
+        pytest.param(FINE | windows(fill=0), "field window.fill must be text", id="zero for a fill"),
+        pytest.param(FINE | windows(centred="yes"), "field window.centred must be true or false", id="text for centred"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_file(tmp_path, table, message):
     with pytest.raises(SetupError, match=message) as caught:
         load_bundle(saved(tmp_path, table))
     assert str(caught.value).startswith(str(tmp_path / "bundle.json"))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_smallest_of_everything():
