@@ -45,7 +45,7 @@ def test_the_way_back(alignment, expected):
 
 
 def test_the_way_back_from_the_first_voxel_may_end_beyond_the_last():
-    """4 voxels of 1.5 mm for 7 of 0.7: voxel 6 lies at 4.2 mm, 2.8 steps; of 2 mm for 10 of 5 mm 24, and 45 mm are 22.5."""
+    """7 voxels of 0.7 mm on 4 of 1.5: the last lies 2.8 steps off; 10 of 5 mm on 24 of 2, 22.5 steps."""
     source = Grid((7, 10, 1), (0.7, 5.0, 2.0))
     target = grid_from_first_voxel(source, (1.5, 2.0, 1.5))
     z, y, x = positions(source, target, target.shape, FIRST_VOXEL)

@@ -178,14 +178,14 @@ def test_the_ends_of_percentiles():
         pytest.param(FINE | {"files": {}}, "files must name engines", id="no engine"),
         pytest.param(FINE | {"licence": 3}, "field licence must be text", id="a number for a licence"),
         pytest.param(FINE | BY_SCAN, "a model has either intensity or scan_intensity", id="both intensities"),
-        pytest.param(
-            OWN | {"scan_intensity": 3}, "scan_intensity must be a table", id="a number for a scan's figures"
-        ),
+        pytest.param(OWN | {"scan_intensity": 3}, "scan_intensity must be a table", id="a number for a scan's figures"),
         pytest.param(OWN | by_scan(keeps_zeros=1), "keeps_zeros must be true or false", id="one for true"),
         pytest.param(OWN | by_scan(low_percentile=-1), "scan_intensity: needs 0 <= low", id="a negative percentile"),
         pytest.param(OWN | by_scan(low_percentile=95), "scan_intensity: needs 0 <= low", id="percentiles that are one"),
         pytest.param(OWN | by_scan(high_percentile=101), "scan_intensity: needs 0 <= low", id="percentile 101"),
-        pytest.param(OWN | by_scan(high_percentile="95"), "high_percentile must be a number", id="text for a percentile"),
+        pytest.param(
+            OWN | by_scan(high_percentile="95"), "high_percentile must be a number", id="text for a percentile"
+        ),
         pytest.param(OWN | by_scan(mean=0), "unknown field scan_intensity.mean", id="a scan's figure that is none"),
         pytest.param(
             OWN | {"scan_intensity": without_from(SCAN, "keeps_zeros")}, "keeps_zeros is missing", id="zeros or not"
@@ -205,7 +205,9 @@ def test_the_ends_of_percentiles():
             FINE | how(alignment="corners"), "averages and rounds_down go with alignment 'half-pixel'", id="averages"
         ),
         pytest.param(
-            FINE | how(alignment="first-voxel", averages=False, rounds_down=True), "rounds_down go with", id="rounds down"
+            FINE | how(alignment="first-voxel", averages=False, rounds_down=True),
+            "rounds_down go with",
+            id="rounds down",
         ),
         pytest.param(
             LOCALISER | how(alignment="first-voxel", averages=False),
@@ -216,7 +218,9 @@ def test_the_ends_of_percentiles():
         pytest.param(FINE | windows(adds="labels"), "adds must be one of scores, probabilities", id="labels added"),
         pytest.param(FINE | windows(fill="bone"), "window: fill must be one of air, zero", id="filled up with bone"),
         pytest.param(FINE | windows(fill=0), "field window.fill must be text", id="zero for a fill"),
-        pytest.param(FINE | windows(centred="yes"), "field window.centred must be true or false", id="text for centred"),
+        pytest.param(
+            FINE | windows(centred="yes"), "field window.centred must be true or false", id="text for centred"
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_its_file(tmp_path, table, message):

@@ -75,7 +75,7 @@ def test_regions_of_all_organs_together_by_their_size():
 
 
 def test_of_equals_the_first_is_the_largest():
-    """Paper 003's example: parts of organ 4 of two, two and one voxels; 7 and 14 are none of those whose parts may go."""
+    """Paper 003's example: organ 4 has parts of two, two and one voxels; parts of 7 and 14 may not go."""
     row = np.array([4, 4, 0, 4, 4, 0, 4, 7, 0, 7, 14, 0, 14], np.uint8).reshape(1, 1, -1)
     got = drop_small(row, min_share=1, of=[1, 2, 3, 4, 5, 6, 9, 10, 11, 13])
     assert got.ravel().tolist() == [4, 4, 0, 0, 0, 0, 0, 7, 0, 7, 14, 0, 14]
@@ -143,7 +143,7 @@ def test_the_speck_of_liver_is_near_and_its_largest_part_the_reference():
 
 
 def test_regions_are_of_all_organs_together_and_the_livers_own_always_stays():
-    """A spleen of 30 planes hangs on the liver: its region's middle is 13 planes off, and it stays; beside it one goes."""
+    """A spleen of 30 planes hangs on the liver: the middle of both is 15 planes off, and stays; one beside goes."""
     labels = np.zeros((50, 1, 5), np.uint8)
     labels[0:2, 0, 0] = 1
     labels[2:32, 0, 0] = 2

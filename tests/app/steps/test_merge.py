@@ -51,7 +51,9 @@ def test_ranks_follow_the_raster_of_the_axes_however_the_arrays_lie():
         pytest.param(
             [line(1, 0, 3, 11, 0), line(14, 14, 3, 0, 7)], [14], [14, 14, 3, 11, 0], id="paper 003's last merge"
         ),
-        pytest.param([line(1, 1, 1), line(2, 0, 2), line(0, 3, 3)], [3, 2], [2, 3, 3], id="later maps lie over earlier"),
+        pytest.param(
+            [line(1, 1, 1), line(2, 0, 2), line(0, 3, 3)], [3, 2], [2, 3, 3], id="later maps lie over earlier"
+        ),
         pytest.param([line(1, 2), line(2, 1)], [], [1, 2], id="nothing lies over"),
         pytest.param([line(1), line(0)], [1], [1], id="background lies over nothing"),
     ],
@@ -73,7 +75,9 @@ def test_fallback(first, second, expected):
     assert_array_equal(fallback([first, second], 14), line(*expected), strict=True)
 
 
-@pytest.mark.parametrize("merge", [lambda maps: overlay(maps, [1]), lambda m: fallback(m, 1), lambda m: ranked_overlay(m, 1)])
+@pytest.mark.parametrize(
+    "merge", [lambda maps: overlay(maps, [1]), lambda m: fallback(m, 1), lambda m: ranked_overlay(m, 1)]
+)
 def test_what_is_merged_is_a_new_map(merge):
     first, second = np.zeros((1, 1, 2), np.uint8), np.zeros((1, 1, 2), np.uint8)
     merge([first, second])[:] = 9

@@ -118,7 +118,7 @@ def test_restore_equals_the_plain_interpolation_however_it_is_aligned(shape, spa
 
 
 def test_corners_aligned_then_the_winner():
-    """Paper 003: 0.6 to 0.2 against 0.4 to 0.8, of two to five: 0, 0, 1, 1, 1, at the second of which the two are equal."""
+    """As paper 003's 0.6 to 0.2 against 0.4 to 0.8, of two to five: the two are equal at the second."""
     scores = np.array([[0.5, 0.25], [0.375, 0.625]], np.float32).reshape(2, 2, 1, 1)
     # 0.5, 0.4375, 0.375, 0.3125, 0.25 against 0.375, 0.4375, 0.5, 0.5625, 0.625: exact in binary, unlike the paper's
     grid = Grid((5, 1, 1), (1.0, 1.0, 1.0))

@@ -131,7 +131,9 @@ def test_overlapping_windows_are_averaged_as_a_plain_loop_does_it(weights, adds)
     window = {"largest": (4, 4, 6), "smallest": (4, 4, 6), "multiple": 1, "weights": weights, "adds": adds}
     volume = np.random.default_rng(2).normal(size=(6, 4, 10)).astype(np.float32)
     tiles = [(z, 0, x) for z in (0, 2) for x in (0, 2, 4)]
-    tile = gaussian(4)[:, None, None] * gaussian(4)[:, None] * gaussian(6) if weights == "gaussian" else np.ones((4, 4, 6))
+    tile = (
+        gaussian(4)[:, None, None] * gaussian(4)[:, None] * gaussian(6) if weights == "gaussian" else np.ones((4, 4, 6))
+    )
 
     def answer(part):
         scores = off_by_window(part)

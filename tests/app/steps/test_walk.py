@@ -74,7 +74,7 @@ WINDOW = Window((80, 160, 160), (80, 160, 160), 16, 0.875)
 @pytest.mark.parametrize(
     ("height", "organ", "searched", "lowest", "region", "starts"),
     [
-        # paper 000's examples, a voxel being 1 mm: liver in slices, rows, columns; at 20,000 voxels of it the search ends
+        # paper 000's examples, a voxel being 1 mm: liver in slices, rows, columns; 20,000 voxels of it end the search
         pytest.param(300, (170, 230, 20, 60, 10, 50), [0, 80, 160], 170, (100, 300), (100, 160, 220), id="A"),
         pytest.param(300, (148, 230, 20, 60, 10, 50), [0, 80, 160], 160, (90, 300), (90, 155, 220), id="B"),
         pytest.param(400, (80, 93, 0, 40, 0, 40), [0, 80], 80, (10, 230), (10, 80, 150), id="C"),
@@ -171,7 +171,7 @@ def middles(counts, label=1):
 
 
 def test_heights_after_an_empty_one_are_skipped():
-    """Paper 002's example in hundredths: 5, 50, 8, 20, 30 of at least 10 are empty, skipped, empty, skipped and full."""
+    """Paper 002's example in hundredths: 5, 50, 8, 20, 30 are empty, skipped, empty, skipped, full."""
     stub = walked(middles([5, 50, 8, 20, 30]))
     assert len(stub.looked) == 1 + 1 + 9
     assert stub.looked[:3] == [(0, 5, 6), (8, 5, 6), (16, 5, 6)]

@@ -113,7 +113,7 @@ def test_weights_may_be_alike():
 
 
 def test_a_weight_that_rounds_to_zero_counts_for_a_little(monkeypatch):
-    """A narrower Gaussian: e to the -200 and beyond is zero in float32, and a voxel that counts for nothing has no mean."""
+    """A narrower Gaussian: e to the -200 is zero in float32, and a voxel that counts for nothing has no mean."""
     monkeypatch.setattr("app.steps.windows.GAUSSIAN_SIDES", 40)
     weights = weighted(16, 1, 1).ravel()
     assert np.exp(np.float32(-200)) == 0

@@ -1,12 +1,39 @@
+import json
 import re
 import textwrap
+from dataclasses import asdict
 
 import pytest
 
 from app.errors import SetupError
 from app.models.bundle import load_bundle
-from app.system.definition import SYSTEMS, WEIGHTS, Stage, load_system, system_names
-from app.system.rules import LargeParts, OrganBox
+from app.schema import parse
+from app.system.definition import (
+    SYSTEMS,
+    WEIGHTS,
+    Merge,
+    Region,
+    Stage,
+    System,
+    load_system,
+    merged_names,
+    system_names,
+)
+from app.system.rules import (
+    CentreFirst,
+    EveryWindow,
+    Fallback,
+    LabelRange,
+    LargeParts,
+    NearLabel,
+    OrganBox,
+    Overlay,
+    UntilOrgan,
+    Without,
+)
+from app.system.toml_file import read_toml
+from tests.models import FINE
+from training.recipe import CHALLENGE_LABELS
 
 WHOLE = (SYSTEMS / "viscera.toml").read_text()
 
@@ -17,6 +44,16 @@ def test_every_system_here_loads_and_its_bundles_hold_what_it_asks_for(name):
     assert system.title
     for stage in system.stage.values():
         assert load_bundle(WEIGHTS / stage.bundle).engine_files(stage.engine)
+
+
+@pytest.mark.parametrize("name", system_names())
+def test_every_system_here_is_well_formed_whatever_bundles_are_there(name):
+    path = SYSTEMS / f"{name}.toml"
+    system = parse(System, read_toml(path), path)
+    rules = [stage.walk for stage in system.stage.values()]
+    rules += [rule for stage in system.stage.values() for rule in stage.clean]
+    rules += [entry.rule for entry in (*system.region.values(), *system.merge.values())]
+    assert {label for rule in rules for label in rule.named} <= {*CHALLENGE_LABELS[1:], "tumour"}
 
 
 def test_the_default_system():
@@ -111,7 +148,11 @@ WRONG = [
     ),
     ("a stage called scan", WHOLE + LATE.replace("late", "scan"), "'scan' cannot be the name"),
     ("a stage of odd letters", WHOLE + LATE.replace("stage.late", 'stage."a b"'), "'a b' cannot be the name"),
-    ("one name for two things", WHOLE + LATE.replace("late", "abdomen"), "abdomen names two of a stage, a region and"),
+    (
+        "one name for two things",
+        WHOLE + LATE.replace("late", "abdomen"),
+        "abdomen names two of a stage, a region and a merge",
+    ),
     (
         "a bundle that is not there",
         but('bundle = "localiser"', 'bundle = "nowhere"'),
@@ -169,3 +210,368 @@ def test_one_stage_that_sees_the_scan_is_a_system(tmp_path):
     path.write_text(textwrap.dedent(example).replace('"team"', '"fine"'))
     system = load_system(str(path))
     assert (list(system.stage), system.region, system.result.of) == (["segment"], {}, "segment")
+
+
+def bundle_file(folder, name, **changes):
+    """A bundle of three labels without its engine's files, which nobody reads here; its path, as TOML has it."""
+    table = {key: value for key, value in asdict(FINE).items() if value not in (None, "") and key != "folder"}
+    table |= {"name": name, "labels": ["background", "liver", "aorta"]} | changes
+    path = folder / name
+    path.mkdir(exist_ok=True)
+    path.joinpath("bundle.json").write_text(json.dumps({k: v for k, v in table.items() if v is not None}))
+    return str(path)
+
+
+# as the papers' systems are built: a search, its range, two models in it, merges of merges
+MANY = """
+title = "all that there is"
+[stage.search]
+bundle = "FOLDER/one"
+with_bundles = ["FOLDER/same"]
+engine = "openvino-float32"
+precision = "f32"
+min_height_mm = 500
+[stage.search.walk]
+rule = "until-organ"
+label = "liver"
+min_ml = 160
+[region.abdomen]
+of = "search"
+rule = "label-range"
+label = "liver"
+below_mm = 160
+above_mm = 343
+at_least_mm = 192
+[stage.organs]
+sees = "abdomen"
+bundle = "FOLDER/one"
+engine = "openvino-float32"
+precision = "f32"
+[stage.organs.walk]
+rule = "centre-first"
+min_ml = 5.76
+tubes = ["aorta"]
+face_voxels = 10
+[[stage.organs.clean]]
+rule = "near-label"
+label = "liver"
+max_mm = 130
+[[stage.organs.clean]]
+rule = "without"
+labels = ["aorta"]
+[stage.lesions]
+sees = "abdomen"
+bundle = "FOLDER/lesions"
+engine = "openvino-float32"
+precision = "f32"
+[stage.whole]
+bundle = "FOLDER/all-at-once"
+engine = "openvino-float32"
+precision = "f32"
+[merge.first]
+of = ["organs", "lesions"]
+rule = "overlay"
+labels = ["lesion"]
+[merge.second]
+of = ["first", "whole"]
+rule = "fallback"
+label = "aorta"
+[result]
+of = "second"
+"""
+
+
+@pytest.fixture
+def many(tmp_path):
+    """The file's text, with bundles that are there."""
+    bundle_file(tmp_path, "one")
+    bundle_file(tmp_path, "same", role="another", accuracy={"dice": 0.1})
+    bundle_file(tmp_path, "lesions", labels=["background", "lesion", "liver"])
+    bundle_file(tmp_path, "all-at-once", shape=[32, 32, 32], spacing_mm=None, window=None)
+    return MANY.replace("FOLDER", str(tmp_path))
+
+
+def test_all_that_a_system_may_have(tmp_path, many):
+    (tmp_path / "many.toml").write_text(many)
+    system = load_system(str(tmp_path / "many.toml"))
+    search, organs = system.stage["search"], system.stage["organs"]
+    assert search.bundles == (str(tmp_path / "one"), str(tmp_path / "same"))
+    assert (search.walk, search.min_height_mm) == (UntilOrgan("liver", 160), 500)
+    assert system.region["abdomen"] == Region("search", LabelRange("liver", 160, 343, 192))
+    assert organs.walk == CentreFirst(5.76, ("aorta",), 10)
+    assert organs.clean == (NearLabel("liver", 130), Without(("aorta",)))
+    assert (organs.bundles, organs.min_height_mm) == ((str(tmp_path / "one"),), 0)
+    assert system.stage["whole"].walk == EveryWindow()
+    assert system.merge == {
+        "first": Merge(("organs", "lesions"), Overlay(("lesion",))),
+        "second": Merge(("first", "whole"), Fallback("aorta")),
+    }
+    assert system.mapped == {"organs", "lesions", "first", "whole"}
+    assert system.result.of == "second"
+
+
+def changed(old, new):
+    """`MANY` with one thing changed."""
+    return lambda text: text.replace(old, new, 1) if old in text else pytest.fail(f"{old} is not there")
+
+
+def moved(first, second):
+    """`MANY` with two of its tables in the other order."""
+
+    def swap(text):
+        tables = re.split(r"(?m)^(?=\[)", text)
+        one, other = (next(i for i, table in enumerate(tables) if table.startswith(f"[{n}]")) for n in (first, second))
+        tables[one], tables[other] = tables[other], tables[one]
+        return "".join(tables)
+
+    return swap
+
+
+MERGED = 'of = ["organs", "lesions"]'
+WRONG_TOO = [
+    (
+        "a merge of one map",
+        changed(MERGED, 'of = ["organs"]'),
+        r"field merge\.first\.of must name two or more different maps",
+    ),
+    ("a merge of none", changed(MERGED, "of = []"), r"field merge\.first\.of must name two or more different maps"),
+    (
+        "a merge of one map twice",
+        changed(MERGED, 'of = ["organs", "organs"]'),
+        r"merge\.first\.of must name two or more dif",
+    ),
+    (
+        "a merge of a word",
+        changed(MERGED, 'of = "organs"'),
+        r"field merge\.first\.of must be a list of stages or merges",
+    ),
+    (
+        "a merge of numbers",
+        changed(MERGED, "of = [1, 2]"),
+        r"field merge\.first\.of must be a list of stages or merges",
+    ),
+    ("a merge without of", changed(MERGED, ""), r"field merge\.first\.of must be a list"),
+    (
+        "a merge that is none",
+        changed("[merge.first]", "[merge]\nthird = 3\n[merge.first]"),
+        r"field merge\.third\.of must be",
+    ),
+    (
+        "a fallback of three",
+        changed('of = ["first", "whole"]', 'of = ["first", "whole", "lesions"]'),
+        r"field merge\.second\.of must name 2 different maps, found \['first', 'whole', 'lesions'\]",
+    ),
+    (
+        "a merge of no stage",
+        changed(MERGED, 'of = ["organs", "lesion"]'),
+        r"field merge\.first\.of names no stage and no merge above: 'lesion'",
+    ),
+    ("a merge of a region", changed(MERGED, 'of = ["organs", "abdomen"]'), r"no merge above: 'abdomen'"),
+    ("a merge of a later one", moved("merge.first", "merge.second"), r"merge\.second\.of names no .* above: 'first'"),
+    ("a merge of itself", changed(MERGED, 'of = ["organs", "first"]'), r"merge\.first\.of names no .* above: 'first'"),
+    (
+        "merges in a circle",
+        changed(MERGED, 'of = ["organs", "second"]'),
+        r"merge\.first\.of names no .* above: 'second'",
+    ),
+    ("a merge that nobody uses", changed('of = "second"', 'of = "first"'), "second is used by nothing"),
+    (
+        "a merge called as a stage is",
+        changed("[merge.second]", "[merge.whole]"),
+        "whole names two of a stage, a region",
+    ),
+    ("a merge called scan", changed("[merge.second]", "[merge.scan]"), "'scan' cannot be the name"),
+    (
+        "no such rule of a merge",
+        changed('"overlay"', '"union"'),
+        r"field merge\.first\.rule must be one of overlay, fall",
+    ),
+    (
+        "a merge without a rule",
+        changed('rule = "overlay"', ""),
+        r"field merge\.first\.rule must be one of .* found None",
+    ),
+    (
+        "a setting of a merge that is none",
+        changed('labels = ["lesion"]', 'label = "lesion"'),
+        r"unknown field merge\.first\.label",
+    ),
+    (
+        "labels of a merge in a word",
+        changed('labels = ["lesion"]', 'labels = "lesion"'),
+        r"merge\.first\.labels must be a list",
+    ),
+    (
+        "a label that a merge has not",
+        changed('labels = ["lesion"]', 'labels = ["tumour"]'),
+        r"field merge\.first: no label 'tumour' here; there are liver, aorta, lesion$",
+    ),
+    (
+        "background over a map",
+        changed('labels = ["lesion"]', 'labels = ["background"]'),
+        r"merge\.first: no label 'background'",
+    ),
+    (
+        "a label that a stage has not, in a walk",
+        changed('label = "liver"\nmin_ml', 'label = "lesion"\nmin_ml'),
+        r"field stage\.search\.walk: no label 'lesion' here; there are liver, aorta$",
+    ),
+    (
+        "a tube that a stage has not",
+        changed('tubes = ["aorta"]', 'tubes = ["vein"]'),
+        r"stage\.organs\.walk: no label 'vein'",
+    ),
+    (
+        "a label that a stage has not, in cleaning",
+        changed('labels = ["aorta"]', 'labels = ["vein"]'),
+        r"field stage\.organs\.clean\[1\]: no label 'vein' here",
+    ),
+    (
+        "a label that a stage has not, in a region",
+        changed('label = "liver"\nbelow', 'label = "vein"\nbelow'),
+        r"field region\.abdomen: no label 'vein' here",
+    ),
+    (
+        "a walk without windows",
+        lambda text: text.replace(
+            "[merge.first]",
+            '[stage.whole.walk]\nrule = "centre-first"\nmin_ml = 1\ntubes = []\nface_voxels = 1\n[merge.first]',
+            1,
+        ),
+        r"field stage\.whole\.walk: .*all-at-once sees all at once and has no windows",
+    ),
+    (
+        "no such walk",
+        changed('"until-organ"', '"until-liver"'),
+        r"field stage\.search\.walk\.rule must be one of every-window",
+    ),
+    (
+        "a walk in a word",
+        changed("[stage.whole]", '[stage.whole]\nwalk = "every-window"'),
+        r"field stage\.whole\.walk must be a table",
+    ),
+    ("a walk that says too little", changed("min_ml = 160\n", ""), r"field stage\.search\.walk\.min_ml is missing"),
+    (
+        "a walk of less than nothing",
+        changed("min_ml = 160", "min_ml = -1"),
+        r"stage\.search\.walk: min_ml must be zero or more",
+    ),
+    (
+        "voxels of a face in parts",
+        changed("face_voxels = 10", "face_voxels = 0.5"),
+        r"walk\.face_voxels must be a whole number",
+    ),
+    (
+        "voxels of a face below none",
+        changed("face_voxels = 10", "face_voxels = -1"),
+        r"organs\.walk: face_voxels must be zero",
+    ),
+    ("tubes in a word", changed('tubes = ["aorta"]', 'tubes = "aorta"'), r"stage\.organs\.walk\.tubes must be a list"),
+    (
+        "a range below nothing",
+        changed("below_mm = 160", "below_mm = -1"),
+        r"region\.abdomen: below_mm must be zero or more",
+    ),
+    (
+        "a range above all",
+        changed("above_mm = 343", "above_mm = 1e9"),
+        r"abdomen: above_mm must be zero or more, 1000000 at",
+    ),
+    ("a range of words", changed("at_least_mm = 192", 'at_least_mm = "192"'), r"abdomen\.at_least_mm must be a number"),
+    ("a label that is a number", changed('label = "liver"\nbelow', "label = 1\nbelow"), r"abdomen\.label must be text"),
+    ("too near", changed("max_mm = 130", "max_mm = -130"), r"stage\.organs\.clean\[0\]: max_mm must be zero or more"),
+    ("a negative height", changed("= 500", "= -1"), r"stage\.search: min_height_mm must be zero or more, found -1"),
+    ("a height of words", changed("= 500", '= "tall"'), r"field stage\.search\.min_height_mm must be a number"),
+    (
+        "a height of a stage that must run",
+        changed("[stage.lesions]", "[stage.lesions]\nmin_height_mm = 5"),
+        r"field stage\.lesions\.min_height_mm: its labels are in the result, so it must run",
+    ),
+    (
+        "other bundles in a word",
+        changed('["FOLDER/same"]', '"same"'),
+        r"field stage\.search\.with_bundles must be a list",
+    ),
+    (
+        "another bundle that is not there",
+        changed("/same", "/nowhere"),
+        r"field stage\.search\.with_bundles: .*nowhere/bundle\.json: cannot be read",
+    ),
+    (
+        "an engine that another bundle has not",
+        changed("/same", "/other-engine"),
+        r"field stage\.search\.with_bundles: .*/other-engine has only torchscript",
+    ),
+    (
+        "an engine that a bundle has not, in a folder of that name",
+        changed("/one", "/other-engine"),
+        r"/my\.toml: field stage\.search\.engine: .*/bundle/other-engine has only torchscript",
+    ),
+    (
+        "another bundle that is fed and read otherwise",
+        changed("/same", "/otherwise"),
+        r"with_bundles: .*/otherwise has another labels, intensity, resampling, window than .*/one$",
+    ),
+    (
+        "another bundle that sees all at once",
+        changed("/same", "/all-at-once"),
+        r"with_bundles: .*/all-at-once has another shape, spacing_mm, window than",
+    ),
+    (
+        "more labels than a mask can hold",
+        changed("/lesions", "/parcels"),
+        r"field merge\.first\.of: 256 labels in all, 255 at most",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), [pytest.param(text, said, id=name) for name, text, said in WRONG_TOO])
+def test_what_stages_and_merges_may_not_be_told(tmp_path, change, message):
+    folder = tmp_path / "bundle"  # a word that messages have, too
+    folder.mkdir()
+    for name in ("one", "same"):
+        bundle_file(folder, name)
+    bundle_file(folder, "lesions", labels=["background", "lesion", "liver"])
+    bundle_file(folder, "parcels", labels=["background", "liver", "lesion", *map(str, range(252))])
+    bundle_file(folder, "all-at-once", shape=[32, 32, 32], spacing_mm=None, window=None)
+    bundle_file(folder, "other-engine", files={"torchscript": {"a.pt": "0"}})
+    bundle_file(
+        folder,
+        "otherwise",
+        labels=["background", "aorta", "liver"],
+        intensity={"low": -1, "high": 1, "mean": 0, "deviation": 1},
+        resampling={"averages": False},
+        window=asdict(FINE)["window"] | {"adds": "probabilities"},
+    )
+    path = tmp_path / "my.toml"
+    path.write_text(change(MANY).replace("FOLDER", str(folder)))
+    with pytest.raises(SetupError, match=message) as caught:
+        load_system(str(path))
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_merge_of_as_many_labels_as_a_mask_can_hold(tmp_path, many):
+    """253 of the parcels, `aorta` besides, and background."""
+    bundle_file(tmp_path, "lesions", labels=["background", "lesion", "liver", *map(str, range(251))])
+    (tmp_path / "many.toml").write_text(many)
+    load_system(str(tmp_path / "many.toml"))
+    bundle_file(tmp_path, "lesions", labels=["background", "lesion", "liver", *map(str, range(252))])
+    with pytest.raises(SetupError, match="256 labels in all"):
+        load_system(str(tmp_path / "many.toml"))
+
+
+def test_a_stage_may_be_merged_with_what_it_was_merged_into(tmp_path, many):
+    (tmp_path / "many.toml").write_text(many.replace('of = ["first", "whole"]', 'of = ["whole", "first"]'))
+    assert load_system(str(tmp_path / "many.toml")).merge["second"].of == ("whole", "first")
+
+
+@pytest.mark.parametrize(
+    ("maps", "expected"),
+    [
+        ([("background", "a")], ("background", "a")),
+        ([("background", "a", "b"), ("background", "b", "c", "a"), ("background", "d")], ("background", *"abcd")),
+    ],
+)
+def test_names_of_a_merge(maps, expected):
+    assert merged_names(maps) == expected
