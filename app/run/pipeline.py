@@ -21,7 +21,7 @@ from app.models.engine import Model, load_engine
 from app.run.outcome import Outcome
 from app.run.stage import Answer, run_stage
 from app.steps.merge import renamed
-from app.steps.resample import use_threads
+from app.steps.resample import sees_beyond_edges, use_threads
 from app.steps.restore import restore
 from app.steps.segment import averaged
 from app.steps.volumes import organ_volumes
@@ -32,6 +32,7 @@ from app.types import Labels
 
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
 BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
+BYTES_BEYOND_EDGES = 4  # where resampling sees voxels beyond the edges: a larger copy
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
 
 Models: TypeAlias = dict[str, Model]
@@ -193,6 +194,8 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, walk: Walk, limit: int
     here = scan.voxels.nbytes + voxels * (1 + masks) + MODELS_BYTES
     if bundle.resampling.order != RESAMPLE_NORMALISE:
         here += voxels * BYTES_BEFORE_RESAMPLING
+    if sees_beyond_edges(bundle.resampling):
+        here += voxels * BYTES_BEYOND_EDGES
     per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
     if bundle.window is None and math.prod(fine.shape) * per_voxel <= MODELS_BYTES:
         return  # the same for every scan, and in MODELS_BYTES

@@ -37,9 +37,8 @@ def resample(voxels: Voxels, source: Grid, target: Grid, how: Resampling = OWN) 
     factors = _block(source, target)
     if how.averages and factors != (1, 1, 1):
         image = sitk.BinShrink(image, factors[::-1])
-    before, after = _beyond(source, target, how)
-    if any(after):
-        image = sitk.ZeroFluxNeumannPad(image, before, after)
+    if sees_beyond_edges(how):
+        image = sitk.ZeroFluxNeumannPad(image, *_beyond(source, target, how))
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(target.shape[::-1])
     origin, spacing = _physical(source, target, how.alignment)
@@ -50,6 +49,11 @@ def resample(voxels: Voxels, source: Grid, target: Grid, how: Resampling = OWN) 
     resampler.UseNearestNeighborExtrapolatorOn()
     result: NDArray[np.float32] = sitk.GetArrayFromImage(resampler.Execute(image))
     return result
+
+
+def sees_beyond_edges(how: Resampling) -> bool:
+    """Whether voxels are put around the volume first, which takes a copy of it."""
+    return how.alignment == FIRST_VOXEL or how.interpolation == CUBIC
 
 
 def use_threads(threads: int) -> None:

@@ -8,12 +8,13 @@ import SimpleITK as sitk
 
 from app.errors import CaseError
 from app.grid import Box, whole
+from app.models.bundle import Resampling
 from app.models.engine import Model
 from app.run import pipeline
 from app.run.outcome import Outcome
 from app.run.pipeline import load_models, run_case
-from app.system.definition import Region, Result, Stage, load_system
-from app.system.rules import LargeParts, Locating
+from app.system.definition import Merge, Region, Result, Stage, load_system
+from app.system.rules import EveryWindow, Fallback, LabelRange, LargeParts, Locating, Overlay, UntilOrgan
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
 
@@ -394,3 +395,296 @@ def test_a_region_is_asked_of_its_own_stage_alone(tmp_path):
     models = {"look": known["locate"], "closer": known["locate"], "segment": known["segment"]}
     run(tmp_path, body_phantom((20, 20, 20)), models, system=system)
     assert asked == ["a", "b"]
+
+
+def bundles(folder, *those):
+    """Folders of bundles that `load_models` can read."""
+    for bundle in those:
+        table = {name: value for name, value in asdict(bundle).items() if value not in (None, "") and name != "folder"}
+        (folder / bundle.name).mkdir()
+        (folder / bundle.name / "bundle.json").write_text(json.dumps(table))
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """What was compiled, in its order; an engine answers with its bundle's name's length for each class."""
+    asked = []
+
+    def load_engine(bundle, engine, precision, threads, *, pinned):
+        del threads, pinned
+        asked.append((bundle.name, engine, precision))
+        return lambda volume: np.full((14, *volume.shape), len(bundle.name), np.float32)
+
+    monkeypatch.setattr(pipeline, "load_engine", load_engine)
+    monkeypatch.setattr(pipeline, "use_threads", lambda _: None)
+    return asked
+
+
+def test_what_two_stages_share_is_compiled_once(tmp_path, compiled):
+    bundles(tmp_path, FINE, replace(FINE, name="other"))
+    stage = Stage("fine", "openvino-float32", "f32")
+    stages = {
+        "search": stage, "segment": stage, "bf16": replace(stage, precision="bf16"),
+        "other": replace(stage, bundle="other"), "both": replace(stage, with_bundles=("other",)),
+    }  # fmt: skip
+    merge = {"all": Merge(tuple(stages), Overlay(("liver",)))}
+    system = replace(SYSTEM, stage=stages, region={}, result=Result("all"), merge=merge)
+    models = load_models(system, threads=1, pinned=False, weights=tmp_path)
+    assert compiled == [
+        ("fine", "openvino-float32", "f32"), ("fine", "openvino-float32", "bf16"), ("other", "openvino-float32", "f32"),
+    ]  # fmt: skip
+    assert models["search"].engine is models["segment"].engine
+    assert models["search"].engine is not models["bf16"].engine
+    assert models["other"].bundle.name == "other"
+
+
+def test_several_networks_of_a_stage_are_averaged(tmp_path, compiled):
+    """Scores of 4 and 6 are 5: of bundles called `fine` and `second`."""
+    bundles(tmp_path, FINE, replace(FINE, name="second"))
+    stages = {"only": Stage("fine", "openvino-float32", "f32", with_bundles=("second",))}
+    system = replace(SYSTEM, stage=stages, region={}, result=Result("only"))
+    model = load_models(system, threads=1, pinned=False, weights=tmp_path)["only"]
+    assert [name for name, *_ in compiled] == ["fine", "second"]
+    assert model.bundle.name == "fine"
+    assert (model.engine(np.zeros((1, 1, 2), np.float32)) == 5).all()
+
+
+TALL_AFFINE = lps_affine((3.0, 4.0, 5.0))  # 32 slices are 160 mm
+
+
+def searching(min_height_mm):
+    """The localiser is spared where there is less than so much to see; a margin of 0 mm."""
+    stages = {**SYSTEM.stage, "locate": replace(SYSTEM.stage["locate"], min_height_mm=min_height_mm)}
+    return replace(located(margin_mm=0.0), stage=stages)
+
+
+@pytest.mark.parametrize(
+    ("least", "box"),
+    [
+        pytest.param(160.0, Box((8, 8, 12), (16, 20, 24)), id="as high as it must be"),
+        pytest.param(160.1, None, id="a little less"),
+        pytest.param(0.0, Box((8, 8, 12), (16, 20, 24)), id="any height"),
+    ],
+)
+def test_a_stage_may_be_spared_where_little_is_to_be_seen(tmp_path, least, box):
+    mask, outcome = run(tmp_path, block(), affine=TALL_AFFINE, system=searching(least))
+    assert outcome.box == box
+    assert outcome.warnings == []
+    assert ("locate.network" in outcome.seconds) == (box is not None)
+    assert ((mask == 1) == (block() > 0)).mean() > 0.98
+
+
+def test_the_height_of_a_stage_is_that_of_its_region(tmp_path):
+    """160 mm of scan, of which `a` is 40: a second look at less than 50 is spared, and its region is all of `a`."""
+    rule = replace(SYSTEM.region["abdomen"].rule, min_component_ml=0.0, margin_mm=0.0)
+    fine = SYSTEM.stage["segment"]
+    for least, seconds in ((40.0, True), (50.0, False)):
+        stages = {
+            "look": SYSTEM.stage["locate"], "closer": replace(fine, sees="a", min_height_mm=least),
+            "segment": replace(fine, sees="b"),
+        }  # fmt: skip
+        system = replace(SYSTEM, stage=stages, region={"a": Region("look", rule), "b": Region("closer", rule)})
+        known = known_models()
+        models = {"look": known["locate"], "closer": known["segment"], "segment": known["segment"]}
+        _, outcome = run(tmp_path, block(), models, TALL_AFFINE, system)
+        assert ("closer.network" in outcome.seconds) == seconds
+        assert outcome.box == Box((8, 8, 12), (16, 20, 24))
+        assert outcome.warnings == []
+
+
+def test_a_later_region_that_finds_nothing_is_what_its_stage_saw(tmp_path):
+    rule = replace(SYSTEM.region["abdomen"].rule, min_component_ml=0.0, margin_mm=0.0)
+    fine = SYSTEM.stage["segment"]
+    stages = {
+        "look": SYSTEM.stage["locate"], "closer": replace(fine, sees="a"), "segment": replace(fine, sees="b"),
+    }  # fmt: skip
+    system = replace(SYSTEM, stage=stages, region={"a": Region("look", rule), "b": Region("closer", rule)})
+    known = known_models()
+    models = {"look": known["locate"], "closer": Model(FINE, nothing), "segment": known["segment"]}
+    mask, outcome = run(tmp_path, block(), models, BLOCK_AFFINE, system)
+    assert outcome.box == Box((8, 8, 12), (16, 20, 24))
+    assert outcome.warnings == ["closer found no organ for b; what closer saw is processed"]
+    assert (mask == 1).any()
+    models["look"] = Model(LOCALISER, nothing)
+    _, outcome = run(tmp_path, block(), models, BLOCK_AFFINE, system)
+    assert outcome.box is None
+    assert outcome.warnings == [
+        "look found no organ for a; the whole volume is processed",
+        "closer found no organ for b; the whole volume is processed",
+    ]
+
+
+def says(names, *over):
+    """A model of its own labels. over: (id, HU above which it wins), rising."""
+
+    def engine(volume):
+        hu = volume * FINE.intensity.deviation + FINE.intensity.mean
+        scores = np.zeros((len(names), *volume.shape), np.float32)
+        for rank, (label, above) in enumerate(over, 1):
+            scores[label] = np.where(hu > above, rank, -1)
+        return scores
+
+    return Model(replace(FINE, labels=names), engine)
+
+
+def merged(merge, result="mask", **stages):
+    plain = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    return replace(
+        SYSTEM, stage={name: replace(plain, **changes) for name, changes in stages.items()}, region={}, merge=merge,
+        result=Result(result),
+    )  # fmt: skip
+
+
+def three_parts():
+    """Tissue of 40 HU, 400 HU and 900 HU side by side along x, in air."""
+    voxels = np.full((48, 20, 20), -1000, np.int16)
+    voxels[8:16, 4:16, 4:16], voxels[16:24, 4:16, 4:16], voxels[24:32, 4:16, 4:16] = 40, 400, 900
+    return voxels
+
+
+SAME_AFFINE = lps_affine((2.0, 3.0, 4.0))  # the fine model's own grid, so that labels are the voxels'
+
+
+def test_maps_of_other_labels_are_merged_by_name(tmp_path):
+    """`lesion` is the other model's 1, where `liver` is this one's; in the mask it comes after what is there."""
+    models = {
+        "organs": says(("background", "liver", "aorta"), (1, 0), (2, 600)),
+        "lesions": says(("background", "lesion", "aorta", "liver"), (3, 0), (1, 300), (2, 600)),
+    }
+    merge = {"mask": Merge(("organs", "lesions"), Overlay(("lesion",)))}
+    mask, outcome = run(tmp_path, three_parts(), models, SAME_AFFINE, merged(merge, organs={}, lesions={}))
+    expected = np.zeros((48, 20, 20), np.uint8)
+    expected[8:16, 4:16, 4:16], expected[16:24, 4:16, 4:16], expected[24:32, 4:16, 4:16] = 1, 3, 2
+    assert (mask == expected).all()
+    assert list(outcome.volume_ml) == ["liver", "aorta", "lesion"]
+    assert outcome.volume_ml["lesion"] == pytest.approx(8 * 12 * 12 * 0.024)
+    assert "mask" in outcome.seconds
+    assert outcome.seconds["restore"] > 0
+    # the other way round the names are the other's
+    other = {"mask": Merge(("lesions", "organs"), Overlay(("liver",)))}
+    mask, outcome = run(tmp_path, three_parts(), models, SAME_AFFINE, merged(other, organs={}, lesions={}))
+    assert list(outcome.volume_ml) == ["lesion", "aorta", "liver"]
+    expected[8:24, 4:16, 4:16] = 3
+    assert (mask == expected).all()
+
+
+def test_merges_of_merges_in_their_order(tmp_path):
+    """`second` takes what `first` made, with a label that neither of its own stages had first."""
+    models = {
+        "organs": says(("background", "liver"), (1, 0)),
+        "lesions": says(("background", "lesion"), (1, 300)),
+        "bones": says(("background", "bone", "lesion"), (1, 600)),
+    }
+    merge = {
+        "first": Merge(("organs", "lesions"), Overlay(("lesion",))),
+        "second": Merge(("first", "bones"), Overlay(("bone", "lesion"))),
+    }
+    system = merged(merge, "second", organs={}, lesions={}, bones={})
+    mask, outcome = run(tmp_path, three_parts(), models, SAME_AFFINE, system)
+    assert list(outcome.volume_ml) == ["liver", "lesion", "bone"]
+    assert [mask[8, 4, 4], mask[16, 4, 4], mask[24, 4, 4], mask[0, 0, 0]] == [1, 2, 3, 0]
+
+
+def test_what_a_merge_takes_is_left_as_it_was(tmp_path):
+    """The second takes the organs once more, and over them the liver of the first, lesions cut out."""
+    models = {
+        "organs": says(("background", "liver"), (1, 0)),
+        "lesions": says(("background", "liver", "lesion"), (2, 300)),
+    }
+    merge = {
+        "first": Merge(("organs", "lesions"), Fallback("lesion")),
+        "mask": Merge(("organs", "first"), Overlay(("liver",))),
+    }
+    mask, outcome = run(tmp_path, three_parts(), models, SAME_AFFINE, merged(merge, organs={}, lesions={}))
+    assert (mask[8:32, 4:16, 4:16] == 1).all()
+    assert list(outcome.volume_ml) == ["liver", "lesion"]
+
+
+def test_memory_counts_the_masks_that_are_held(tmp_path):
+    """48 x 20 x 20 voxels: for each stage before, whose labels are merged, a byte of each; a search's are not held."""
+    models = {name: says(("background", "liver"), (1, 0)) for name in ("a", "b", "c")}
+    merge = {"mask": Merge(("a", "b", "c"), Overlay(("liver",)))}
+    system = merged(merge, a={}, b={}, c={})
+    needed = 19200 * (2 + 3) + (500 << 20) + 32 * 32 * 48 * 5 * 4
+    run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed)
+    with pytest.raises(CaseError, match="more than the"):
+        run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed - 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "more"),
+    [
+        pytest.param(Resampling("resample-normalise"), 0, id="nothing"),
+        pytest.param(Resampling("clip-resample-normalise"), 8, id="clipped: float32, twice"),
+        pytest.param(Resampling("normalise-resample"), 8, id="normalised: float32, twice"),
+        pytest.param(Resampling(interpolation="cubic"), 4, id="a spline sees voxels beyond the edges: once more"),
+        pytest.param(Resampling("normalise-resample", interpolation="cubic"), 12, id="both"),
+    ],
+)
+def test_memory_counts_what_is_made_of_the_scans_own_voxels(tmp_path, how, more):
+    """60 x 80 x 40 voxels of 2 bytes and their mask, 40 x 53 x 90 fine voxels of 80 bytes."""
+    voxels = body_phantom((60, 80, 40))
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    models = {"only": Model(replace(FINE, resampling=how), tissue_is_liver(FINE))}
+    needed = 60 * 80 * 40 * (3 + more) + (500 << 20) + 40 * 53 * 90 * 80
+    run(tmp_path, voxels, models, system=system, memory_limit=needed)
+    with pytest.raises(CaseError, match="more than the"):
+        run(tmp_path, voxels, models, system=system, memory_limit=needed - 1)
+
+
+def test_memory_counts_what_a_walk_fills_up_to(tmp_path):
+    """10 x 10 x 10 voxels fill the smallest window of 16 x 16 x 32; a walk's windows are the largest, 32 x 48 x 64."""
+    voxels = np.full((10, 10, 10), 40, np.int16)
+    for walk, filled in ((EveryWindow(), 16 * 16 * 32), (UntilOrgan("liver", 1.0), 32 * 48 * 64)):
+        stage = replace(SYSTEM.stage["segment"], sees="scan", clean=(), walk=walk)
+        system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+        models = {"only": known_models()["segment"]}
+        needed = 1000 * 3 + (500 << 20) + filled * 80
+        run(tmp_path, voxels, models, system=system, memory_limit=needed)
+        with pytest.raises(CaseError, match="more than the"):
+            run(tmp_path, voxels, models, system=system, memory_limit=needed - 1)
+
+
+@pytest.mark.parametrize("alignment", ["half-pixel", "corners", "first-voxel"])
+def test_labels_come_back_where_they_were_however_grids_are_aligned(tmp_path, alignment):
+    """A block in a region of the scan, on a grid about as fine; shifted by a voxel it would miss a face of 12."""
+    fine = replace(FINE, spacing_mm=(2.4, 2.2, 1.7), resampling=Resampling(averages=False, alignment=alignment))
+    models = {"locate": known_models()["locate"], "segment": Model(fine, tissue_is_liver(fine))}
+    mask, outcome = run(tmp_path, block(), models, BLOCK_AFFINE, located(margin_mm=17.0))
+    assert outcome.box is not None
+    assert ((mask == 1) == (block() > 0)).all()
+
+
+def test_a_search_from_the_feet_up_and_what_it_tells(tmp_path):
+    """As paper 000: 60 slices of 4 mm; liver of 24.2 ml above slice 40, seen from the second window of 32 on.
+
+    Windows begin at 0 and 28; the range is 40 mm below slice 40 and 60 above.
+    """
+    voxels = np.full((64, 48, 60), -1000, np.int16)
+    voxels[10:34, 10:31, 40:42] = 40
+    names = FINE.labels
+    fine = SYSTEM.stage["segment"]
+    search = replace(fine, sees="scan", clean=(), walk=UntilOrgan("liver", 20.0))
+    system = replace(
+        SYSTEM,
+        stage={"search": search, "segment": replace(fine, clean=())},
+        region={"abdomen": Region("search", LabelRange("liver", 40.0, 60.0, 0.0))},
+    )
+    looks = []
+
+    def engine(volume):
+        looks.append(volume.shape)
+        return tissue_is_liver(FINE)(volume)
+
+    models = dict.fromkeys(("search", "segment"), Model(replace(FINE, labels=names), engine))
+    mask, outcome = run(tmp_path, voxels, models, SAME_AFFINE, system)
+    assert outcome.box == Box((30, 0, 0), (55, 48, 64))
+    assert looks[:2] == [(32, 48, 64)] * 2
+    assert len(looks) == 3
+    assert ((mask == 1) == (voxels > 0)).all()
+    assert outcome.warnings == []
+    voxels[:, :, 40:42] = -1000
+    _, outcome = run(tmp_path, voxels, models, SAME_AFFINE, system)
+    assert outcome.box is None
+    assert outcome.warnings[0] == "search found no organ for abdomen; the whole volume is processed"

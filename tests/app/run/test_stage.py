@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from app.grid import Box, Grid
+from app.models.bundle import Intensity, Resampling, ScanIntensity
 from app.models.engine import Model
-from app.run.stage import run_stage
+from app.run.stage import grid_of, run_stage
+from app.steps.restore import restore
+from app.steps.walk import Walk, stepped
 from app.system.definition import Stage
-from app.system.rules import Cleaning, LargeParts, LargeRegionsIfUnlocated
+from app.system.rules import Cleaning, LargeParts, LargeRegionsIfUnlocated, Seen, UntilOrgan, Walking
 from tests.models import FINE, LOCALISER, tissue_is_liver
 
 GRID = Grid((32, 16, 48), (5.0, 4.0, 3.0))
@@ -48,7 +51,7 @@ def test_a_model_of_a_spacing_sees_the_box_on_a_grid_of_its_extent():
 def test_the_grid_is_told_before_anything_is_made_on_it():
     told = []
 
-    def refuse(grid, bundle):
+    def refuse(grid, bundle, _):
         told.append((grid.shape, bundle.name))
         raise MemoryError
 
@@ -125,3 +128,183 @@ def test_rules_measure_on_the_grid_of_the_labels_which_may_be_coarser_than_the_m
     for least, kept in ((45.0, True), (47.0, False)):
         stage = replace(STAGE, clean=(LargeRegionsIfUnlocated(least),))
         assert bool(run(block(), stage=stage, engine=half).labels.any()) == kept
+
+
+class Shown:
+    """A network that keeps what it is shown, of two classes."""
+
+    def __init__(self):
+        self.volumes = []
+
+    def __call__(self, volume):
+        self.volumes.append(volume.copy())
+        return np.stack([np.zeros_like(volume), volume])
+
+
+def shown(voxels, spacing, box=None, walk=None, steps=None, **changes):
+    """What a model sees of a scan, and the stage's answer. steps: gets the names of those that were timed."""
+    bundle = replace(FINE, labels=("background", "organ"), **changes)
+    network, stage = Shown(), STAGE if walk is None else replace(STAGE, walk=walk)
+    voxels = np.array(voxels, np.int16).reshape(1, 1, -1) if np.ndim(voxels) == 1 else voxels
+    grid = Grid(voxels.shape, spacing)
+
+    def timed(step):
+        if steps is not None:
+            steps.append(step)
+        return nullcontext()
+
+    answer = run_stage(voxels, grid, box, stage, Model(bundle, network), timed=timed)
+    return network.volumes, answer
+
+
+HALF = {"shape": (1, 1, 2), "spacing_mm": None, "window": None}
+LINE = [-2000, 500, 40, 40]
+ONE_MM = (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        # paper 004's example: -2000 and 500 HU are -958 and 270 by then, or -750 together
+        pytest.param("clip-resample-normalise", [-3.2013, -0.4157], id="clip first"),
+        pytest.param("normalise-resample", [-3.2013, -0.4157], id="normalise first"),
+        pytest.param("resample-normalise", [-6.1466, -0.4157], id="resample first"),
+    ],
+)
+@pytest.mark.parametrize("averages", [True, False])
+def test_the_order_of_the_steps_is_the_bundles(order, averages, expected):
+    intensity = Intensity(-958, 270, 97.297, 137.848)
+    how = Resampling(order, averages=averages)
+    (volume,), _ = shown(LINE, ONE_MM, intensity=intensity, resampling=how, **HALF)
+    assert volume.dtype == np.float32
+    assert volume.ravel() == pytest.approx(expected, abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        # of 0, 100, 300, 500, 700, 1000 HU a tenth and nine tenths are 50 and 850; pairs are averaged
+        # clipped: 50, 100 | 300, 500 | 700, 850 -> 75, 400, 775, of mean 416.7
+        pytest.param("clip-resample-normalise", [75, 400, 775], id="clip first"),
+        pytest.param("resample-normalise", [50, 400, 850], id="resample first: 50, 400, 850 need no clipping"),
+        # normalised first: mean 416.7 and deviation 285.2 of the six, and then averaged
+        pytest.param("normalise-resample", None, id="normalise first"),
+    ],
+)
+def test_a_scans_own_figures_in_each_order(order, expected):
+    line = [0, 100, 300, 500, 700, 1000]
+    figures = {"intensity": None, "scan_intensity": ScanIntensity(10, 90, False), "resampling": Resampling(order)}
+    (volume,), _ = shown(line, ONE_MM, **figures, **HALF | {"shape": (1, 1, 3)})
+    if expected is None:
+        fine = np.clip(line, 50, 850)
+        expected_volume = ((fine - fine.mean()) / fine.std()).reshape(3, 2).mean(1)
+    else:
+        expected_volume = (np.array(expected) - np.mean(expected)) / np.std(expected)
+    assert volume.ravel() == pytest.approx(expected_volume, abs=1e-5)
+
+
+def test_percentiles_are_the_whole_scans_and_mean_and_deviation_those_of_what_the_model_sees():
+    """Of 0, 0, 100, 200, 900: the box holds 100 and 200, of which the scan's limits 0 and 900 cut nothing."""
+    figures = {"intensity": None, "scan_intensity": ScanIntensity(0, 100, True)}
+    steps = []
+    box = Box((0, 0, 2), (1, 1, 4))
+    (volume,), answer = shown([0, 0, 100, 200, 900], ONE_MM, box, steps=steps, **figures, **HALF)
+    assert volume.ravel() == pytest.approx([-1, 1])
+    assert answer.box == box
+    assert steps == ["crop", "percentiles", "resample", "normalise", "network", "clean"]
+
+
+@pytest.mark.parametrize(
+    ("order", "steps"),
+    [
+        ("resample-normalise", ["crop", "resample", "normalise", "network", "clean"]),
+        ("clip-resample-normalise", ["crop", "normalise", "resample", "normalise", "network", "clean"]),
+        ("normalise-resample", ["crop", "normalise", "resample", "network", "clean"]),
+    ],
+)
+def test_steps_are_timed_by_their_names(order, steps):
+    found = []
+    shown(LINE, ONE_MM, steps=found, resampling=Resampling(order), **HALF)
+    assert found == steps
+
+
+def test_zeros_survive_resampling_where_the_scan_was_clipped_first():
+    """Air of -1000 and -900 below a limit of -800 is 0 on the model's grid, however its voxels lie."""
+    figures = {"intensity": None, "scan_intensity": ScanIntensity(50, 100, True)}
+    how = Resampling("clip-resample-normalise", averages=False)
+    line = [-1000, -900, -1000, -900, -800, 100, 100, 100, 400]
+    (volume,), _ = shown(line, ONE_MM, resampling=how, **figures, **HALF | {"shape": (1, 1, 7)})
+    assert (volume.ravel()[:4] == 0).all()
+    assert volume.ravel()[4:].all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, Grid((2, 5, 8), (5.0, 0.96, 0.875)), id="to the nearest: 2, 4.8 and 7.78"),
+        pytest.param({"resampling": Resampling(rounds_down=True)}, Grid((2, 4, 7), (5.0, 1.2, 1.0)), id="rounded down"),
+        pytest.param(
+            {"resampling": Resampling(averages=False, alignment="corners")},
+            Grid((2, 5, 8), (5.0, 0.96, 0.875)),
+            id="corners",
+        ),
+        pytest.param(
+            # 5 / 5 + 1, 3.6 / 1 + 1 and 6 / 0.9 + 1
+            {"resampling": Resampling(averages=False, alignment="first-voxel")},
+            Grid((2, 5, 8), (5.0, 1.0, 0.9)),
+            id="from the first voxel",
+        ),
+        pytest.param(
+            {"shape": (1, 2, 3), "spacing_mm": None, "window": None}, Grid((1, 2, 3), (10.0, 2.4, 7 / 3)), id="shape"
+        ),
+    ],
+)
+def test_the_models_grid(changes, expected):
+    bundle = replace(FINE, **{"spacing_mm": (5.0, 1.0, 0.9)} | changes)
+    grid = grid_of(bundle, Grid((2, 4, 7), (5.0, 1.2, 1.0)))
+    assert grid.shape == expected.shape
+    assert grid.spacing == pytest.approx(expected.spacing)
+
+
+def test_alignment_reaches_the_network_and_the_way_back():
+    """Of 0, 10, 20, 30 with corners held: 0, 15, 30, and voxel 1 lies two thirds of the way to the second of these."""
+    how = Resampling(averages=False, alignment="corners")
+    changes = HALF | {"shape": (1, 1, 3), "intensity": Intensity(-100, 100, 0, 1), "resampling": how}
+    (volume,), answer = shown([0, 10, 20, 30], ONE_MM, **changes)
+    assert volume.ravel() == pytest.approx([0, 15, 30])
+    assert answer.positions[2] == pytest.approx([0, 2 / 3, 4 / 3, 2])
+    assert answer.positions[0] == pytest.approx([0])
+
+
+def test_a_walk_knows_the_models_grid_and_what_the_stage_sees():
+    """Voxels of 0.024 ml; the check is told the walk before anything is made on the grid."""
+    told = []
+
+    class Asks(Walking):
+        def __call__(self, grid, seen):
+            told.append((grid, seen))
+            return Walk(stepped, lambda plan, look, take: None)  # noqa: ARG005
+
+    checked = []
+    box = Box((0, 0, 0), (16, 12, 32))
+    model = Model(FINE, lambda _: pytest.fail("the network was run"))
+    answer = run_stage(
+        block(), GRID, box, replace(STAGE, walk=Asks()), model,
+        timed=lambda _: nullcontext(), check=lambda *about: checked.append((len(told), *about)),
+    )  # fmt: skip
+    assert told == [(Grid((20, 16, 48), (4.0, 3.0, 2.0)), Seen(FINE.labels, located=True))]
+    ((count, grid, bundle, walk),) = checked
+    assert (count, grid, bundle, walk.plan) == (1, told[0][0], FINE, stepped)
+    assert not answer.labels.any()
+
+
+def test_what_is_not_walked_is_background_on_the_way_back_too():
+    """Liver in all of 40 slices, in windows of 32 from the feet up: only the first is taken."""
+    voxels = np.full((40, 48, 64), 40, np.int16)
+    grid = Grid(voxels.shape, (4.0, 3.0, 2.0))
+    stage = replace(STAGE, walk=UntilOrgan("liver", 1.0))
+    answer = run_stage(voxels, grid, None, stage, Model(FINE, tissue_is_liver(FINE)), timed=lambda _: nullcontext())
+    assert (answer.labels[:32] == 1).all()
+    assert not answer.labels[32:].any()
+    mask = restore(answer.scores, answer.labels, answer.box, grid, positions=answer.positions)
+    assert (mask == answer.labels).all()
