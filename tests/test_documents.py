@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.models.bundle import Bundle, Intensity, Window
+from app.models.bundle import Bundle, Intensity, Resampling, ScanIntensity, Window
 from app.run import command_line, pipeline
-from app.system.definition import load_system, mask_labels, system_names
-from app.system.rules import CLEANING, LOCATING
+from app.system.definition import SYSTEMS, Stage, load_system, mask_labels, system_names
+from app.system.rules import CLEANING, LOCATING, MERGING, WALKING
+from app.system.toml_file import read_toml
 from evaluation.maintenance.system_figures import BEGIN, END
 from evaluation.maintenance.system_figures import table as system_table
 from tests.files import body_phantom, lps_affine, save_nifti
@@ -80,7 +81,7 @@ def test_the_warnings_are_those_that_the_program_can_print():
 
 
 def test_the_fields_of_a_bundle_are_those_that_are_read():
-    nested = {"intensity": Intensity, "window": Window}
+    nested = {"intensity": Intensity, "scan_intensity": ScanIntensity, "resampling": Resampling, "window": Window}
     known = {field.name for field in fields(Bundle)} - {"folder", *nested}  # the folder is where it lies, no field
     known |= {f"{name}.{field.name}" for name, kind in nested.items() for field in fields(kind)}
     written = [field for row in table(OWN_MODEL, "| field | |") for field in row]
@@ -89,7 +90,12 @@ def test_the_fields_of_a_bundle_are_those_that_are_read():
 
 @pytest.mark.parametrize(
     ("head", "known"),
-    [("| rule of a region | its settings | |", LOCATING), ("| rule of `clean` | its settings | |", CLEANING)],
+    [
+        ("| rule of a region | its settings | |", LOCATING),
+        ("| rule of `clean` | its settings | |", CLEANING),
+        ("| rule of `walk` | its settings | |", WALKING),
+        ("| rule of a merge | its settings | |", MERGING),
+    ],
 )
 def test_the_rules_are_those_that_a_system_may_name(head, known):
     cells = [line.split("|")[1:3] for line in rows(SYSTEMS_README, head)]
@@ -98,7 +104,9 @@ def test_the_rules_are_those_that_a_system_may_name(head, known):
 
 
 def test_the_systems_are_those_that_are_there():
-    ours = [name for name in system_names() if name.startswith("viscera")]  # a team's may lie beside them
+    titles = {name: read_toml(SYSTEMS / f"{name}.toml").get("title", "") for name in system_names()}
+    # a team's may lie beside them
+    ours = [name for name in titles if name.startswith("viscera") or titles[name].startswith("paper ")]
     assert sorted(name for row in table(SYSTEMS_README, "| system | |") for name in row) == ours
 
 
@@ -107,6 +115,11 @@ def test_the_table_of_systems_is_of_what_is_measured():
     text = SYSTEMS_README.read_text()
     written = text[text.index(BEGIN) + len(BEGIN) : text.index(END)].split("\n")
     assert set(written) - {""} <= set(system_table().splitlines())
+
+
+def test_the_fields_of_a_stage_are_those_that_are_read():
+    section = SYSTEMS_README.read_text().partition("**`[stage.NAME]`**")[2].partition("**`[region.NAME]`**")[0]
+    assert sorted(re.findall(r"(?m)^\| `(\w+)` \|", section)) == sorted(field.name for field in fields(Stage))
 
 
 def test_the_rooms_of_evaluation_are_those_that_are_there():
