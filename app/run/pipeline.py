@@ -190,16 +190,16 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, walk: Walk, limit: int
     A slice of a few voxels is filled up to a window of the walk, and its scores with it. masks: of the scan's size,
     held already.
     """
-    voxels = math.prod(scan.grid.shape)
-    here = scan.voxels.nbytes + voxels * (1 + masks) + MODELS_BYTES
-    if bundle.resampling.order != RESAMPLE_NORMALISE:
-        here += voxels * BYTES_BEFORE_RESAMPLING
-    if sees_beyond_edges(bundle.resampling):
-        here += voxels * BYTES_BEYOND_EDGES
+    how, voxels = bundle.resampling, math.prod(scan.grid.shape)
+    before = BYTES_BEFORE_RESAMPLING if how.order != RESAMPLE_NORMALISE else 0
+    before += BYTES_BEYOND_EDGES if sees_beyond_edges(how) else 0
+    here = scan.voxels.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
     per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
-    if bundle.window is None and math.prod(fine.shape) * per_voxel <= MODELS_BYTES:
-        return  # the same for every scan, and in MODELS_BYTES
     needed = math.prod(fine.shape) * per_voxel + here
+    if bundle.window is None and needed - here <= MODELS_BYTES:  # the same for every scan, and in MODELS_BYTES
+        if not before:
+            return
+        needed = here
     if bundle.window is not None and limit is not None and needed <= limit:  # so that windows can be counted
         filled = walk.plan(fine.shape, bundle.window).filled(fine.shape)
         needed = math.prod(filled) * per_voxel + here

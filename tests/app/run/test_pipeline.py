@@ -633,6 +633,18 @@ def test_memory_counts_what_is_made_of_the_scans_own_voxels(tmp_path, how, more)
         run(tmp_path, voxels, models, system=system, memory_limit=needed - 1)
 
 
+def test_memory_counts_what_a_model_of_a_shape_makes_of_the_scans_own_voxels(tmp_path):
+    """Its grid is in what models need; of 60 x 80 x 40 voxels 2 bytes, a mask, and 8 clipped are not."""
+    how = Resampling("clip-resample-normalise")
+    stage = replace(SYSTEM.stage["locate"], clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    models = {"only": Model(replace(LOCALISER, resampling=how), tissue_is_liver(LOCALISER))}
+    needed = 60 * 80 * 40 * (3 + 8) + (500 << 20)
+    run(tmp_path, body_phantom((60, 80, 40)), models, system=system, memory_limit=needed)
+    with pytest.raises(CaseError, match="more than the"):
+        run(tmp_path, body_phantom((60, 80, 40)), models, system=system, memory_limit=needed - 1)
+
+
 def test_memory_counts_what_a_walk_fills_up_to(tmp_path):
     """10 x 10 x 10 voxels fill the smallest window of 16 x 16 x 32; a walk's windows are the largest, 32 x 48 x 64."""
     voxels = np.full((10, 10, 10), 40, np.int16)
