@@ -43,8 +43,7 @@ EVERY_WINDOW = Walk(plan_windows, _every, whole=True)
 def stepped(shape: Shape, window: Window) -> Plan:
     """The largest windows side by side from the first voxel on; the last one of each axis ends with the volume."""
     starts = [
-        tuple(sorted({*range(0, max(1, size - side + 1), side), max(0, size - side)}))
-        for size, side in zip(shape, window.largest, strict=True)
+        (*range(0, size - side, side), max(0, size - side)) for size, side in zip(shape, window.largest, strict=True)
     ]
     z, y, x = starts
     return Plan(window.largest, (z, y, x))

@@ -121,7 +121,7 @@ def test_percentiles_are_numpys(values, dtype, shares):
 
 @pytest.mark.parametrize("size", [101, 100, 7 * 11 * 13])
 def test_percentiles_of_many_values(size):
-    voxels = np.random.default_rng(size).integers(-1024, 3000, size).astype(np.int16).reshape(-1, 1, 1)
+    voxels = np.random.default_rng(size).integers(-1024, 3000, size).astype(np.int16).reshape(1, 1, -1)
     for share in np.linspace(0, 99, 34):
         shares = (share, share + 1)
         assert_allclose(percentiles(voxels, shares), np.percentile(voxels, shares), rtol=1e-9, atol=1e-9)
