@@ -70,15 +70,14 @@ def middle_windows(shape: Shape, window: Window) -> Plan:
     """
     _, height, width = window.largest
     along_z = replace(window, smallest=window.largest)
-    z_starts, _, _ = plan_windows((shape[0], 1, 1), along_z).starts
+    z_starts, _, _ = plan_windows(shape, along_z).starts
     return Plan(window.largest, (z_starts, _three(shape[1], height), _three(shape[2], width)))
 
 
 def _three(size: int, side: int) -> tuple[int, ...]:
-    if size <= side:
-        return (0,)
     if size <= 2 * side:
-        return tuple(sorted({0, round((size - side) / 2), size - side}))
+        last = max(0, size - side)
+        return tuple(sorted({0, round(last / 2), last}))
     middle = round(size / 2)
     return middle - side, middle - side // 2, middle
 

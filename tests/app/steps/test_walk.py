@@ -128,7 +128,7 @@ def test_the_search_stays_in_the_corner_wherever_that_begins():
     assert stub.looked == [(0, 3, 4), (2, 3, 4)]
 
 
-STUDENT = Window((32, 128, 192), (16, 64, 96), 16, 0.5)
+STUDENT = Window((32, 128, 192), (8, 64, 96), 8, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,12 @@ def test_windows_about_the_middle(axis, size, starts):
     plan = middle_windows(tuple(shape), STUDENT)
     assert plan.shape == (32, 128, 192)  # the largest, whatever they might be
     assert plan.starts == tuple(starts if a == axis else (0,) for a in range(3))
+
+
+def test_two_odd_sides_are_not_more_than_two():
+    """Of 10 voxels three windows of 5 begin at 0, 2.5 to even, and 5; of 11 the middle, 5.5 to even, is 6: 1, 4, 6."""
+    window = Window((5, 5, 5), (5, 5, 5), 1, 0.5)
+    assert middle_windows((5, 10, 11), window).starts == ((0,), (0, 2, 5), (1, 4, 6))
 
 
 # windows of 4 x 5 x 6 at five heights, three rows and three columns
