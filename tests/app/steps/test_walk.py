@@ -224,9 +224,10 @@ def test_beside_tubes_in_a_volume_of_one_row_nothing_is_looked_at_again():
 
 
 def test_beside_tubes_in_a_volume_of_two_rows_the_middle_one_is_not_looked_at_again():
-    plan = Plan((4, 5, 6), ((0,), (0, 1), (0,)))
-    stub = walked(np.full((4, 6, 6), 2, np.uint8), plan)
-    assert stub.looked == stub.taken == [(0, 1, 0), (0, 0, 0)]
+    """Of two the second is the middle, of rows and of columns."""
+    plan = Plan((4, 5, 6), ((0,), (0, 1), (0, 1)))
+    stub = walked(np.full((4, 6, 7), 2, np.uint8), plan)
+    assert stub.looked == stub.taken == [(0, 1, 1), (0, 0, 1)]
 
 
 def test_several_tubes_are_tubes_together():
