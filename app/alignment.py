@@ -56,5 +56,5 @@ def _positions_axis(
     if alignment == HALF_PIXEL:  # the faces hold whatever the steps in between, so that these cancel
         covering: NDArray[np.float64] = (index + 0.5) * scores / size - 0.5
         return covering
-    first, step = place
-    return ((index - first) / step + 0.5) * scores / count - 0.5
+    _, step = place  # the first voxels lie on each other
+    return (index / step + 0.5) * scores / count - 0.5

@@ -17,12 +17,12 @@ def overlay(maps: Sequence[Labels], over: Collection[int]) -> Labels:
 
 
 def fallback(maps: Sequence[Labels], label: int) -> Labels:
-    """The last map's `label` over the first map, whose own goes; where the last has none, the first map; a new array.
+    """The second map's `label` over the first map, whose own goes; where it has none, the first map; a new array.
 
     Where the first map's own went is background.
     """
-    first, last = maps[0], maps[-1]
-    there = last == label
+    first, second = maps
+    there = second == label
     if not there.any():
         return first.copy()
     merged = np.where(first == label, 0, first).astype(np.uint8)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from app.alignment import ALIGNMENTS, CORNERS, FIRST_VOXEL, HALF_PIXEL, placed, positions
 from app.grid import Grid, grid_at_spacing, grid_from_first_voxel, grid_of_shape
@@ -52,6 +52,14 @@ def test_the_way_back_from_the_first_voxel_may_end_beyond_the_last():
     assert_allclose(z, np.arange(7) * 0.7 / 1.5)
     assert_allclose(y, np.arange(10) * 2.5)
     assert_allclose(x, [0])
+
+
+@pytest.mark.parametrize(("size", "count", "scores"), [(7, 3, 3), (49, 11, 11), (333, 97, 13)])
+def test_where_faces_are_held_fast_nothing_is_rounded_twice(size, count, scores):
+    """To the last bit, so that masks of this project's own models stay as they were."""
+    source, model = Grid((size, 1, 1), (1.0, 1.0, 1.0)), Grid((count, 1, 1), (size / count, 1.0, 1.0))
+    z, _, _ = positions(source, model, (scores, 1, 1), HALF_PIXEL)
+    assert_array_equal(z, (np.arange(size) + 0.5) * scores / size - 0.5)
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
