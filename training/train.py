@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from training.arithmetic import autocast
+from training.arithmetic import autocast, use_threads
 from training.distillation import check_shapes, distilled_levels
 from training.evaluate import Evaluation, evaluate, normalised
 from training.losses import Targets, counted, segmentation_loss
@@ -461,7 +461,7 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
         raise ValueError(f"{arguments.recipe}: loss.distillation_weight and --distil-from go together")
     load = volumes_of(arguments.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(arguments.threads or recipe.threads)
+    use_threads(arguments.threads or recipe.threads)
     teacher = Teacher(arguments.teacher, device) if recipe.loss.needs_teacher else None
     # compiled where it pays: on two CPU cores it gains nothing and costs 25 s
     compiled = device.type == "cuda" and not arguments.no_compile
