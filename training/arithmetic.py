@@ -1,6 +1,7 @@
-"""Arithmetic: bfloat16 where a machine computes in it, float32 elsewhere."""
+"""Arithmetic: bfloat16 where a machine computes in it, float32 elsewhere; and on how many threads."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -21,3 +22,18 @@ def has_bfloat16(device: torch.device) -> bool:
 def autocast(device: torch.device) -> torch.autocast:
     """Convolutions and products in bfloat16 where the device `has_bfloat16`; elsewhere it changes nothing."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def use_threads(count: int) -> None:
+    """Of torch on a CPU, and of the loops that numba compiles.
+
+    Numba begins with as many as there are cores, and as both use OpenMP its first loop would give torch as many too:
+    two runs of one thread each would wait for each other, and a run that goes on would round its first step otherwise.
+    """
+    if find_spec("numba"):
+        import numba
+
+        import training.networks.convolution_loops  # noqa: F401, says which kind of threads numba begins
+
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    torch.set_num_threads(count)

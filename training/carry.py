@@ -1,7 +1,8 @@
 """Carry: a run in small files, to take it to another machine and back. Needs torch alone.
 
 `python -m training.carry away RUN FOLDER [--optimiser]` writes the averaged weights as float16 (what ships is
-rounded to it anyway), with `--optimiser` the whole checkpoint too, both in parts below 16 MB, and tables and slices.
+rounded to it anyway), with `--optimiser` the whole checkpoint too, both in parts below 16 MB, and tables. Slices
+of scans stay: what is carried may end in a repository, and scans must not.
 `python -m training.carry home FOLDER RUN` puts them together again: with a checkpoint the run goes on
 (`training.train`), without one it can be exported, or another begun from its weights (`--start-from`).
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, SLICES, read_past, read_saved
+from training.run_files import AVERAGED, CHECKPOINT, EVALUATIONS, HISTORY, METRICS, read_past, read_saved
 
 PART_BYTES = 15_000_000
 MANIFEST = "manifest.json"  # SHA-256 of what was split
@@ -42,8 +43,6 @@ def away(run: Path, folder: Path, *, optimiser: bool) -> None:
     for name in TABLES:
         if (run / name).exists():
             shutil.copy(run / name, folder / name)
-    for slices in sorted((run / SLICES).glob("*.npz")):
-        shutil.copy(slices, folder / slices.name)
 
 
 def home(folder: Path, run: Path) -> None:
@@ -61,9 +60,6 @@ def home(folder: Path, run: Path) -> None:
     for name in TABLES:
         if (folder / name).exists():
             shutil.copy(folder / name, run / name)
-    (run / SLICES).mkdir()
-    for slices in sorted(folder.glob("*.npz")):
-        shutil.copy(slices, run / SLICES / slices.name)
 
 
 def split(content: bytes, folder: Path, name: str) -> None:

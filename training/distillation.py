@@ -5,7 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.networks import build_network
 from training.networks.nnunet import NNUNet
+from training.recipe import Recipe
 
 STAGES = 2  # the deepest, whose features are learnt
 WEIGHT = 0.5  # of a stage's distance, beside a segmentation loss that counts 1
@@ -23,6 +25,14 @@ def distilled_levels(student: nn.Module, teacher: nn.Module, volume: Tensor) -> 
     with torch.no_grad():
         answers = teacher.encode(volume)
     return student.decode(features), feature_distance(features[-STAGES:], answers[-STAGES:])
+
+
+def check_shapes(student: Recipe, teacher: Recipe) -> None:
+    """ValueError unless the student can learn the teacher's features, in the samples of all of its stages."""
+    with torch.device("meta"):  # shapes, and no numbers
+        ours, theirs = (build_network(recipe.network, recipe.classes) for recipe in (student, teacher))
+        for stage in student.stages:
+            distilled_levels(ours, theirs, torch.zeros(1, 1, *stage.shape))
 
 
 def feature_distance(student: list[Tensor], teacher: list[Tensor]) -> Tensor:

@@ -29,6 +29,8 @@ from app.models.engine import load_engine
 from app.run.resources import thread_count
 from training.evaluate import normalised
 from training.networks import build_network
+from training.networks.enlarged import Enlarged
+from training.networks.nnunet import NNUNet, shortened
 from training.pack import is_pack, open_pack
 from training.prepare import OnDemand
 from training.recipe import Recipe, as_table, changed_fields, load_recipe
@@ -41,10 +43,13 @@ AGREEMENT_SAMPLES = 8
 
 
 def trained_network(recipe: Recipe, run: Path) -> nn.Module:
-    """The recipe's network with the run's averaged weights."""
+    """The recipe's network with the run's averaged weights, as it is used: its way up ends at `export.finest_level`."""
     network = build_network(recipe.network, recipe.classes)
     network.load_state_dict(read_saved(run / AVERAGED))
-    return network.eval()
+    network.eval()
+    if recipe.export.finest_level and isinstance(network, NNUNet):
+        return Enlarged(shortened(network, recipe.export.finest_level)).eval()
+    return network
 
 
 def rounded(network: nn.Module, samples: list[NDArray[np.float32]]) -> nn.Module | None:

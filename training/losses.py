@@ -1,4 +1,4 @@
-"""Losses: weighted cross-entropy and soft Dice, summed over the supervised levels.
+"""Losses: weighted cross-entropy and soft Dice, ours or nnU-Net's, summed over the supervised levels.
 
 Scores, their logarithms and probabilities (batch, class, z, y, x) float32; labels (batch, z, y, x) int64.
 """
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from training.recipe import Loss
 
+SMOOTH_OF_NNUNET = 1e-5  # voxels, of its Dice
 UNSURE = 0.5  # a teacher whose highest probability is lower has no answer
 
 
@@ -33,7 +34,13 @@ class Targets:
 
 def segmentation_loss(levels: list[Tensor], targets: Targets, loss: Loss) -> Tensor:
     """Scores of each level, the finest first, against the targets; a level counts half of the one above."""
+    levels = counted(levels, loss)
     return over_levels([_one_level(scores.float(), targets.resized(scores.shape[2:]), loss) for scores in levels])
+
+
+def counted(levels: list[Tensor], loss: Loss) -> list[Tensor]:
+    """Those of the levels that count, the finest first."""
+    return levels[: loss.counted_levels or len(levels)]
 
 
 def over_levels(terms: list[Tensor]) -> Tensor:
@@ -44,6 +51,9 @@ def over_levels(terms: list[Tensor]) -> Tensor:
 
 def _one_level(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
     log_probabilities = scores.log_softmax(1)
+    if loss.kind == "nnunet":
+        dice = dice_of_nnunet(log_probabilities.exp(), targets.labels, loss)
+        return cross_entropy(log_probabilities, targets, loss) + (1 - dice)
     present, absent = soft_dice(log_probabilities.exp(), targets.labels)
     return cross_entropy(log_probabilities, targets, loss) + (1 - present) + loss.absent_weight * (1 - absent)
 
@@ -90,6 +100,18 @@ def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     present = sizes > 0
     one = dice.new_ones(())
     return (dice[present].mean() if present.any() else one, dice[~present].mean() if (~present).any() else one)
+
+
+def dice_of_nnunet(probabilities: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    """Mean soft Dice of all classes, whether they are there or not: an absent one has 0 if anything is claimed of it.
+
+    Sums run over the whole batch, or over each sample and the means are averaged.
+    """
+    first = 0 if loss.dice_of_background else 1
+    size = 1 if loss.dice_by_sample else len(labels)
+    parts = zip(probabilities.split(size), labels.split(size), strict=True)
+    values = [soft_dice_by_class(part, reference, SMOOTH_OF_NNUNET)[0][first:] for part, reference in parts]
+    return torch.stack(values).mean()
 
 
 def soft_dice_by_class(probabilities: Tensor, labels: Tensor, smooth: float) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,11 @@
-"""Optimisers: AdamW, or Muon for the convolutions between hidden layers with AdamW for the rest."""
+"""Optimisers: AdamW, SGD, or Muon for the convolutions between hidden layers with AdamW for the rest."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from training.arithmetic import has_bfloat16
 from training.recipe import Optimiser
@@ -24,6 +24,8 @@ def build_optimisers(network: nn.Module, ends: Sequence[nn.Module], choice: Opti
     parameters = list(network.parameters())
     if choice.kind == "adamw":
         return [AdamW(parameters, weight_decay=choice.weight_decay)]
+    if choice.kind == "sgd":
+        return [SGD(parameters, momentum=choice.momentum, nesterov=True, weight_decay=choice.weight_decay)]
     hidden = [module.weight for module in network.modules() if _is_whole_convolution(module) and module not in ends]
     if not hidden:
         raise ValueError('optimiser.kind = "muon" finds no convolution between hidden layers; use "adamw"')

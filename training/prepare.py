@@ -44,7 +44,7 @@ def load_volume(case: CaseFiles, spacing: Spacing, recipe: Recipe) -> Volume:
     z, y, x = finer
     fine = nearest(labels, grid_at_spacing(grid, (z, y, x)).shape)
     rng = np.random.default_rng([recipe.seed, *case.name.encode()])
-    return make_volume(case.name, case.patient, whole, fine, grid.extent, recipe.classes, rng)
+    return make_volume(case.name, case.patient, whole, fine, grid.extent, recipe.label_classes, rng)
 
 
 def shown_slices(labels: Labels, name: str, data: Data) -> slice:

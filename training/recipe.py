@@ -9,6 +9,7 @@ import math
 import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -76,8 +77,9 @@ class Data:
 
     fold_patients: kept for choices; left out of every stage that holds the fold out. exclude: scans that are never
     shown. without_above, without_below: scans whose slices above the highest, or below the lowest, label are never
-    shown. reference_masks: where the labels come from, for the bundle. All names must be in the data. one_organ:
-    whether all organs are one class, in what the network learns (augmentation still knows them).
+    shown. reference_masks: where the labels come from, for the bundle. All these names must be in the data.
+    one_organ: whether all organs are one class, in what the network learns (augmentation still knows them). manual:
+    patterns of the names of scans whose labels a person has drawn, such as "FLARE22_*"; the others' a network has made.
     """
 
     fold_patients: tuple[str, ...]
@@ -86,6 +88,11 @@ class Data:
     without_below: tuple[str, ...]
     reference_masks: str
     one_organ: bool = False
+    manual: tuple[str, ...] = ()
+
+    def is_manual(self, scan: str) -> bool:
+        """Whether a person has drawn the labels of a scan of this name."""
+        return any(fnmatchcase(scan, pattern) for pattern in self.manual)
 
     @property
     def without(self) -> dict[str, list[str]]:
@@ -288,16 +295,25 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """kind: "adamw" or "muon" (`training.optimiser`). average_decay: of the weights' moving average, which ships."""
+    """kind: "adamw", "muon" or "sgd" (`training.optimiser`). average_decay: of the weights' moving average, which
+    ships; 0 for none.
+
+    momentum: of "sgd", Nesterov's. schedule: how the rate falls over a stage, "cosine" or "polynomial" (nnU-Net's).
+    """
 
     kind: str
     weight_decay: float
     warm_up_steps: int
     gradient_norm: float
     average_decay: float
+    momentum: float = 0.99
+    schedule: str = "cosine"
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, ("adamw", "muon"))
+        _one_of("kind", self.kind, ("adamw", "muon", "sgd"))
+        _one_of("schedule", self.schedule, ("cosine", "polynomial"))
+        if not 0 < self.momentum < 1:
+            raise ValueError(f"momentum must be above 0 and below 1, found {self.momentum}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must be zero or more, found {self.weight_decay}")
         if self.warm_up_steps < 1 or self.gradient_norm <= 0 or not 0 <= self.average_decay < 1:
@@ -306,8 +322,14 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """class_weights: of the cross-entropy, background first. absent_weight: of the Dice of organs not in the batch.
+    """kind: "batch" (`training.losses`: organs in the batch and organs that are not weigh differently), "nnunet" (all
+    organs weigh the same) or "weighted" (`training.weighted_loss`, paper 000's).
 
+    class_weights: of the cross-entropy, background first. absent_weight: of the Dice of organs not in the batch, for
+    "batch". dice_by_sample, dice_of_background: for "nnunet", whether the Dice is that of each sample, and whether
+    background has one. dice_weights: for "weighted", background first, of scans with labels of a network;
+    warm_up_steps: how many pass until those and class_weights hold whole. counted_levels: how many of the supervised
+    levels count, the finest first; 0 for all.
     teacher_share: of the cross-entropy's target that is the teacher's class probabilities rather than the mask.
     disagreement_weight, unsure_weight: of voxels where the teacher's class is not the mask's, and where its highest
     probability is below one half; 1 leaves them alone. distillation_weight: of the distance of the network's deepest
@@ -320,8 +342,15 @@ class Loss:
     disagreement_weight: float
     unsure_weight: float
     distillation_weight: float = 0.0
+    kind: str = "batch"
+    dice_by_sample: bool = False
+    dice_of_background: bool = False
+    dice_weights: tuple[float, ...] = ()
+    warm_up_steps: int = 0
+    counted_levels: int = 0
 
     def __post_init__(self) -> None:
+        _one_of("kind", self.kind, ("batch", "nnunet", "weighted"))
         _shares(
             teacher_share=self.teacher_share,
             disagreement_weight=self.disagreement_weight,
@@ -329,6 +358,21 @@ class Loss:
         )
         if min(*self.class_weights, self.absent_weight, self.distillation_weight) < 0:
             raise ValueError("class_weights, absent_weight and distillation_weight must be zero or more")
+        if self.counted_levels < 0:
+            raise ValueError(f"counted_levels must be zero or more, found {self.counted_levels}")
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        if (self.dice_by_sample or self.dice_of_background) and self.kind != "nnunet":
+            raise ValueError('dice_by_sample and dice_of_background go with kind = "nnunet", and only with that')
+        if self.kind != "weighted":
+            if self.dice_weights or self.warm_up_steps:
+                raise ValueError('dice_weights and warm_up_steps go with kind = "weighted", and only with that')
+            return
+        if len(self.dice_weights) != len(self.class_weights) or min(*self.dice_weights, *self.class_weights) <= 0:
+            raise ValueError("dice_weights must be as many as class_weights, and all of them above zero")
+        if self.warm_up_steps < 1 or self.needs_teacher:
+            raise ValueError('kind = "weighted" needs warm_up_steps of 1 or more, and hears no teacher')
 
     @property
     def needs_teacher(self) -> bool:
@@ -338,10 +382,12 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """calibration_samples: drawn from training scans for INT8. window: as `app.models.bundle` reads it."""
+    """calibration_samples: drawn from training scans for INT8. window: as `app.models.bundle` reads it. finest_level:
+    where the way up of an "nnunet" ends in use, 0 being as fine as its input; the scores are enlarged (paper 003)."""
 
     calibration_samples: int
     window: dict[str, Any] | None = None
+    finest_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,12 +421,20 @@ class Recipe:
         if self.data.one_organ:
             if self.classes != 2:
                 raise ValueError("with data.one_organ there are two classes, background and organs")
-        elif self.classes != len(self.augmentation.organ_shift_hu):
+        elif self.classes != self.label_classes:
             raise ValueError("loss.class_weights and augmentation.organ_shift_hu must name the same classes")
         if len(self.labels) != self.classes or len(set(self.labels)) != self.classes:
             raise ValueError(f"labels must be {self.classes} different names, as many as loss.class_weights")
         if self.loss.distillation_weight and self.network.kind != "nnunet":
             raise ValueError("loss.distillation_weight is for networks of kind nnunet, whose features can be compared")
+        if self.loss.counted_levels > self.network.supervised_levels:
+            raise ValueError("loss.counted_levels must not be above network.supervised_levels")
+        if self.export.finest_level and self.network.kind != "nnunet":
+            raise ValueError("export.finest_level is for networks of kind nnunet, whose way up can end early")
+        if not 0 <= self.export.finest_level < self.network.supervised_levels:
+            raise ValueError("export.finest_level must be one of the supervised levels, from 0")
+        if self.augmentation.lesion_probability and self.network.label_stride != 1:
+            raise ValueError("augmentation.lesion_probability needs scores, and labels, as fine as the input")
         self._check_role()
         self._check_stages()
 
@@ -411,8 +465,13 @@ class Recipe:
 
     @property
     def classes(self) -> int:
-        """Background and organs."""
+        """Background and organs, as the network scores them."""
         return len(self.loss.class_weights)
+
+    @property
+    def label_classes(self) -> int:
+        """Background and organs, as the labels of the data and augmentation know them."""
+        return len(self.augmentation.organ_shift_hu)
 
 
 def load_recipe(path: Path) -> Recipe:

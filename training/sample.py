@@ -60,13 +60,20 @@ class Sampler:
     def __init__(self, volumes: Volumes, recipe: Recipe, stage: Stage) -> None:
         self.volumes, self.recipe, self.stage = volumes, recipe, stage
         self._weights = drawing_weights(volumes.patients)
+        self._is_pseudo = False  # of the sample being drawn, whether a network has made any of its labels
         self._organ_free = [index for index, has in enumerate(volumes.has_organ_free) if has]
 
     def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """An augmented image (z, y, x; HU, float32) of the stage's shape and its labels (uint8) on the scores' grid."""
+        image, labels, _ = self.draw_with_origin(rng)
+        return image, labels
+
+    def draw_with_origin(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
+        """The same, and whether a network has made any of the labels; those of a phantom none has."""
         sampling = self.recipe.sampling
         kind = rng.random()
         spacing = self.stage.spacing_mm
+        self._is_pseudo = False
         if kind < sampling.phantom_share:
             image = draw_phantom(self.stage.shape, rng)
             labels = torch.zeros(_label_shape(self.stage.shape, self.recipe), dtype=torch.uint8)
@@ -79,7 +86,7 @@ class Sampler:
         if self.stage.kind == "scan":
             image = surround(image, self.recipe.augmentation, rng)
         image, labels = disturb(image, labels, self.recipe.augmentation, spacing, self.recipe.intensity, rng)
-        return image, labels.clamp(max=1) if self.recipe.data.one_organ else labels
+        return image, labels.clamp(max=1) if self.recipe.data.one_organ else labels, self._is_pseudo
 
     def draw_plain(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The same of an undisturbed volume, for calibration: a whole scan, or a patch."""
@@ -91,7 +98,12 @@ class Sampler:
         return read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe)
 
     def _volume(self, rng: np.random.Generator) -> Volume:
-        return self.volumes[int(rng.choice(len(self._weights), p=self._weights))]
+        return self._seen(self.volumes[int(rng.choice(len(self._weights), p=self._weights))])
+
+    def _seen(self, volume: Volume) -> Volume:
+        """`volume`, of which a sample is made."""
+        self._is_pseudo |= not self.recipe.data.is_manual(volume.name)
+        return volume
 
     def _read(self, volume: Volume, view: FieldOfView, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         """Image, labels, and the image's spacing."""
@@ -110,7 +122,7 @@ class Sampler:
         return self._read(volume, patch_view(volume, self.stage, self.recipe.sampling.organ_share, rng), rng)
 
     def _organ_free_sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
-        volume = self.volumes[self._organ_free[rng.integers(len(self._organ_free))]]
+        volume = self._seen(self.volumes[self._organ_free[rng.integers(len(self._organ_free))]])
         low, high = volume.organ_free[rng.integers(len(volume.organ_free))]
         extent = np.array(volume.extent)
         if self.stage.kind == "patch":

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from training.arithmetic import autocast
-from training.distillation import distilled_levels
+from training.arithmetic import autocast, use_threads
+from training.distillation import check_shapes, distilled_levels
 from training.evaluate import Evaluation, evaluate, normalised
-from training.losses import Targets, segmentation_loss
+from training.losses import Targets, counted, segmentation_loss
 from training.networks import build_network
 from training.optimiser import build_optimisers
-from training.recipe import Recipe, Stage, as_table, changed_fields, load_recipe, saved_recipe
+from training.recipe import Optimiser, Recipe, Stage, as_table, changed_fields, load_recipe, saved_recipe
 from training.run_files import (
     AVERAGED,
     CHECKPOINT,
@@ -51,6 +51,7 @@ from training.sample import Sampler
 from training.start import read_start, start_name
 from training.teacher import Teacher
 from training.volumes import DataError, Volumes
+from training.weighted_loss import warm_up_share, weighted_loss
 
 LOG_EVERY = 20
 MOST_SKIPPED = 15  # of LOG_EVERY steps; as many left out end the run
@@ -60,20 +61,30 @@ PREFETCHED = 4
 LoadVolumes = Callable[[Recipe, Stage, bool], Volumes]  # ..., of the fold's patients or of those to train on
 
 
-class Steps(Dataset[tuple[Tensor, Tensor]]):
-    """Batches of a stage by step: images (batch, 1, z, y, x; float32 HU) and labels (batch, z, y, x; uint8)."""
+class Batch(NamedTuple):
+    """images: (batch, 1, z, y, x) float32 HU. labels: (batch, z, y, x) uint8. is_pseudo: (batch,) bool, samples whose
+    labels a network has made."""
+
+    images: Tensor
+    labels: Tensor
+    is_pseudo: Tensor
+
+
+class Steps(Dataset[Batch]):
+    """Batches of a stage by step."""
 
     def __init__(self, volumes: Volumes, recipe: Recipe, number: int) -> None:
         self._sampler = Sampler(volumes, recipe, recipe.stages[number])
         self._seed, self._number, self._batch = recipe.seed, number, recipe.stages[number].batch
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, step: int) -> Batch:
         generators = [np.random.default_rng([self._seed, self._number, step, i]) for i in range(self._batch)]
-        images, labels = zip(*(self._sampler.draw(generator) for generator in generators), strict=True)
-        return torch.stack(images)[:, None], torch.stack(labels)
+        samples = (self._sampler.draw_with_origin(generator) for generator in generators)
+        images, labels, is_pseudo = zip(*samples, strict=True)
+        return Batch(torch.stack(images)[:, None], torch.stack(labels), torch.tensor(is_pseudo))
 
 
-def batches(volumes: Volumes, recipe: Recipe, number: int, first: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(volumes: Volumes, recipe: Recipe, number: int, first: int, workers: int) -> Iterator[Batch]:
     """The batches of stage `number` from step `first` to its end, prepared by worker processes beside the network."""
     steps = range(first, recipe.stages[number].steps)
     loader = DataLoader(
@@ -94,10 +105,12 @@ def _outlive_signals(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def learning_rate(step: int, stage: Stage, warm_up: int) -> float:
-    """Linear warm-up, then half a cosine down to zero at the stage's last step."""
-    rising = min(1.0, (step + 1) / warm_up)
-    return stage.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+def learning_rate(step: int, stage: Stage, choice: Optimiser) -> float:
+    """Linear warm-up, then half a cosine, or nnU-Net's polynomial, down to zero at the stage's last step."""
+    rising = min(1.0, (step + 1) / choice.warm_up_steps)
+    share = step / stage.steps
+    falling = (1 - share) ** 0.9 if choice.schedule == "polynomial" else 0.5 * (1 + math.cos(math.pi * share))
+    return stage.learning_rate * rising * falling
 
 
 class Run:
@@ -249,9 +262,9 @@ class Run:
             self._evaluate(fold, stage)  # a kill came in between
         saved = started = time.monotonic()
         first, before, before_stage = self.step, self.seconds, self.history[-1]["seconds"]
-        for images, labels in batches(volumes, self.recipe, self.stage, self.step, workers):
-            rate = learning_rate(self.step, stage, self.recipe.optimiser.warm_up_steps)
-            self._one_step(images.to(self.device), labels.to(self.device), rate)
+        for batch in batches(volumes, self.recipe, self.stage, self.step, workers):
+            rate = learning_rate(self.step, stage, self.recipe.optimiser)
+            self._one_step(Batch(*(tensor.to(self.device) for tensor in batch)), rate)
             self.step += 1
             now = time.monotonic()
             self.seconds = before + now - started
@@ -269,7 +282,7 @@ class Run:
                 self.save()
                 raise SystemExit(f"{self.out}: stopped at step {self.step} of stage {stage.name}; the command goes on")
         if self.losses or self.skipped:
-            self._log_metrics(stage, learning_rate(stage.steps - 1, stage, 1), 0.0)
+            self._log_metrics(stage, learning_rate(stage.steps - 1, stage, self.recipe.optimiser), 0.0)
 
     def _begin(self, stage: Stage, volumes: Volumes, fold: Volumes | None) -> None:
         """A stage begins where the average stands, and averages anew. Whom it shows is written down.
@@ -296,17 +309,16 @@ class Run:
     def _is_evaluated(self, stage: Stage) -> bool:
         return self.step == stage.steps or (stage.evaluate_every is not None and self.step % stage.evaluate_every == 0)
 
-    def _one_step(self, images: Tensor, labels: Tensor, rate: float) -> None:
+    def _one_step(self, batch: Batch, rate: float) -> None:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
         # what the network itself draws is the same after a resume
         torch.manual_seed(self.recipe.seed + 1_000_003 * self.stage + self.step)
-        targets = Targets(labels.long(), self._soft_targets(images, labels))
         self.network.zero_grad(set_to_none=True)
         with autocast(self.device):
-            levels, distance = self._answers(normalised(images, self.recipe.intensity))
-        loss = segmentation_loss(levels, targets, self.recipe.loss) + self.recipe.loss.distillation_weight * distance
+            levels, distance = self._answers(normalised(batch.images, self.recipe.intensity))
+        loss = self._loss(levels, batch) + self.recipe.loss.distillation_weight * distance
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimiser.gradient_norm)
         if not torch.isfinite(norm):  # one such step would end the run; that it was left out is said and counted
@@ -322,6 +334,20 @@ class Run:
             optimiser.step()
         self.averaged.update_parameters(self.network)
         self.losses.append(float(loss.detach()))
+
+    def _loss(self, levels: list[Tensor], batch: Batch) -> Tensor:
+        choice, labels = self.recipe.loss, batch.labels.long()
+        if choice.kind != "weighted":
+            return segmentation_loss(levels, Targets(labels, self._soft_targets(batch.images, labels)), choice)
+        steps = sum(stage.steps for stage in self.recipe.stages[: self.stage]) + self.step
+        return weighted_loss(
+            counted(levels, choice),
+            labels,
+            batch.is_pseudo,
+            dice_weights=choice.dice_weights,
+            class_weights=choice.class_weights,
+            share=warm_up_share(steps, choice.warm_up_steps),
+        )
 
     def _answers(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Scores of every level, and how far the deepest features are from those of the network to learn from."""
@@ -435,11 +461,11 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
         raise ValueError(f"{arguments.recipe}: loss.distillation_weight and --distil-from go together")
     load = volumes_of(arguments.data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(arguments.threads or recipe.threads)
+    use_threads(arguments.threads or recipe.threads)
     teacher = Teacher(arguments.teacher, device) if recipe.loss.needs_teacher else None
     # compiled where it pays: on two CPU cores it gains nothing and costs 25 s
     compiled = device.type == "cuda" and not arguments.no_compile
-    model = trained_network(arguments.distil_from).to(device) if arguments.distil_from else None
+    model = model_to_learn_from(arguments.distil_from, recipe).to(device) if arguments.distil_from else None
     run = Run(recipe, arguments.out, device, teacher, model=model, compiled=compiled)
     run.lock()
     if arguments.start_from:
@@ -462,9 +488,23 @@ def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequ
     return fitted
 
 
-def trained_network(run: Path) -> nn.Module:
-    """The network of another run with its averaged weights, in eval mode. ValueError or FileNotFoundError: no run."""
-    recipe = saved_recipe(read_past(run)["recipe"])
+def model_to_learn_from(run: Path, student: Recipe) -> nn.Module:
+    """The network of another run with its averaged weights, in eval mode, whose features `student` can learn.
+
+    ValueError or FileNotFoundError: no run, another scale of HU, features of other shapes, or one that was trained on
+    patients whom the student holds out.
+    """
+    past = read_past(run)
+    recipe = saved_recipe(past["recipe"])
+    seen = {patient for entry in past["history"] for patient in entry["patients"]} & {*student.data.fold_patients}
+    if seen and any(stage.hold_out for stage in student.stages):
+        raise ValueError(f"{run}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
+    if recipe.intensity != student.intensity:
+        raise ValueError(f"{run}: trained on {recipe.intensity}, the recipe has {student.intensity}")
+    try:
+        check_shapes(student, recipe)
+    except ValueError as error:
+        raise ValueError(f"{run}: {error}") from error
     network = build_network(recipe.network, recipe.classes)
     network.load_state_dict(read_saved(run / AVERAGED))
     return network.eval().requires_grad_(requires_grad=False)

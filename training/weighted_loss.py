@@ -15,7 +15,7 @@ SMOOTH = 1e-5  # voxels, of the Dice
 
 
 def warm_up_share(epoch: float, epochs: float = 50.0) -> float:
-    """How much of the loss is the weighted one: from 0 at the start to 1 after `epochs`."""
+    """How much of the loss is the weighted one: from 0 at the start to 1 after `epochs`; both in steps do as well."""
     return min(epoch / epochs, 1.0)
 
 

@@ -1,14 +1,19 @@
-"""TOML file: a table that may build on another one: `extends = "other"` is `other.toml` beside it, fields replaced.
+"""TOML file: a table that may build on another one: `extends = "other"` is `other.toml` beside it, `"../other"` that of
+the folder above; fields are replaced.
 
 Systems and recipes are written so: what a variant does not name, it shares with its base.
 """
 
+import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from app.errors import SetupError
+
+PLAIN = re.compile(r"(\.\./)*[^/\\]*[^/\\.][^/\\]*")  # a name, and at the most ways up before it
 
 
 def read_toml(path: Path, hint: str = "") -> dict[str, Any]:
@@ -31,9 +36,14 @@ def _read(path: Path, seen: tuple[Path, ...], hint: str) -> dict[str, Any]:
     base = table.pop("extends", None)
     if base is None:
         return table
-    if not isinstance(base, str) or base != Path(base).name:
-        raise SetupError(f"{path}: field extends must name a file beside this one, without .toml, found {base!r}")
-    return _merged(_read(path.with_name(f"{base}.toml"), (*seen, path), hint), table)
+    if not isinstance(base, str) or not PLAIN.fullmatch(base):
+        raise SetupError(
+            f"{path}: field extends must name a file beside this one, or in a folder above it (../), without .toml, "
+            f"found {base!r}"
+        )
+    # the same file by the same name, however a circle reaches it
+    file = Path(os.path.normpath(path.parent / f"{base}.toml"))
+    return _merged(_read(file, (*seen, path), hint), table)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,3 +95,18 @@ def test_prediction_is_in_the_classes_of_the_network():
     image = torch.full((8, 8, 8), -1024.0)
     image[:4] = 100
     assert predict(Thresholds(), image, FINE.intensity, CPU)[:, 0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_with_one_organ_the_truth_is_one_class_too():
+    recipe = replace(
+        FINE,
+        labels=("background", "organs"),
+        data=replace(FINE.data, one_organ=True),
+        loss=replace(FINE.loss, class_weights=(1.0, 1.0)),
+    )
+    stage = replace(FINE.stages[0], spacing_mm=(4.0, 4.0, 4.0))
+    volume = body()
+    volume.labels[4:8][volume.labels[4:8] > 0] = 7
+    _, labels = whole(volume, recipe, stage)
+    assert set(labels.unique().tolist()) == {0, 1}
+    assert (labels > 0).sum() == (volume.labels > 0).sum()

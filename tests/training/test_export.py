@@ -167,3 +167,22 @@ def test_a_history_of_another_version_is_a_line(tmp_path):
     run.save()
     with pytest.raises(ValueError, match="run: its history has no 'seconds'; of another version"):
         export.provenance(recipe, run.out)
+
+
+def test_a_way_up_that_ends_early_is_enlarged(tmp_path):
+    """The scores are those of the whole network's third head, a quarter as fine, enlarged."""
+    torch.manual_seed(0)
+    recipe = load_recipe(write_recipe(tmp_path))
+    network = replace(recipe.network, kind="nnunet", plan="small", channels=(2, 3, 4, 4, 4), supervised_levels=4)
+    stage = replace(recipe.stages[0], shape=(24, 48, 48))
+    recipe = replace(recipe, network=network, stages=(stage,), export=replace(recipe.export, finest_level=2))
+    run = Run(recipe, tmp_path / "run", torch.device("cpu"))
+    run.save()
+    volume = torch.randn(1, 1, 24, 48, 48)
+    with torch.inference_mode():
+        third = run.averaged.module.eval().levels(volume)[2]
+        assert tuple(third.shape) == (1, 14, 12, 12, 12)
+        expected = torch.nn.functional.interpolate(third, (24, 48, 48), mode="trilinear", align_corners=True)
+        torch.testing.assert_close(export.trained_network(recipe, run.out)(volume), expected)
+        whole = replace(recipe, export=replace(recipe.export, finest_level=0))
+        torch.testing.assert_close(export.trained_network(whole, run.out)(volume), run.averaged.module(volume))

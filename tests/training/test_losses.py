@@ -1,8 +1,18 @@
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from training.losses import Targets, cross_entropy, over_levels, resized, segmentation_loss, soft_dice  # noqa: E402
+from training.losses import (  # noqa: E402
+    Targets,
+    cross_entropy,
+    dice_of_nnunet,
+    over_levels,
+    resized,
+    segmentation_loss,
+    soft_dice,
+)
 from training.recipe import Loss  # noqa: E402
 
 PLAIN = Loss((1.0,) * 14, 0.1, 0.0, 1.0, 1.0)
@@ -151,3 +161,33 @@ def test_a_level_counts_half_of_the_one_above():
     terms = [torch.tensor(float(value)) for value in range(1, 6)]
     assert over_levels(terms[:4]).item() == pytest.approx(26 / 15)
     assert over_levels(terms).item() == pytest.approx(57 / 31)
+
+
+NNUNET = replace(PLAIN, kind="nnunet", class_weights=(1.0, 1.0, 1.0))
+
+
+def test_nnunets_dice_by_hand():
+    """Two samples of two voxels, three classes, of the whole batch: 2 * .5 / (.5 + 1) of class 1, 0 of class 2, which
+    is claimed and not there; background 2 * 2.75 / (3.25 + 3)."""
+    labels = torch.tensor([[[[0, 1]]], [[[0, 0]]]])
+    probabilities = torch.tensor([[[1.0, 0.5], [0, 0.5], [0, 0]], [[1, 0.75], [0, 0], [0, 0.25]]])[:, :, None, None]
+    assert dice_of_nnunet(probabilities, labels, NNUNET).item() == pytest.approx((2 / 3 + 0) / 2, abs=1e-4)
+    with_background = dice_of_nnunet(probabilities, labels, replace(NNUNET, dice_of_background=True))
+    assert with_background.item() == pytest.approx((5.5 / 6.25 + 2 / 3 + 0) / 3, abs=1e-4)
+    # by sample: class 2 is right in the first, class 1 in the second
+    by_sample = dice_of_nnunet(probabilities, labels, replace(NNUNET, dice_by_sample=True))
+    assert by_sample.item() == pytest.approx(((2 / 3 + 1) / 2 + (1 + 0) / 2) / 2, abs=1e-4)
+
+
+def test_nnunets_loss_is_plain_cross_entropy_and_its_dice():
+    scores, labels = random_batch()
+    expected = torch.nn.functional.cross_entropy(scores, labels) + 1 - dice_of_nnunet(scores.softmax(1), labels, NNUNET)
+    torch.testing.assert_close(segmentation_loss([scores], Targets(labels), NNUNET), expected)
+
+
+def test_levels_that_do_not_count():
+    """As papers 000, 003 and 004 weigh them, the coarsest head's loss not at all."""
+    scores, labels = random_batch()
+    coarse = torch.full_like(scores[..., ::2, ::2, ::2], torch.nan)
+    both = segmentation_loss([scores, coarse], Targets(labels), replace(NNUNET, counted_levels=1))
+    assert both == segmentation_loss([scores], Targets(labels), NNUNET)

@@ -102,3 +102,15 @@ def test_orthogonalised_brings_what_is_not_tiny_near_to_one():
 
 def test_a_gradient_of_zeros_is_no_direction():
     assert torch.equal(orthogonalised(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+def test_sgd_by_hand():
+    """Nesterov: a gradient of 1 twice, momentum 0.5, is a step of 1.5 and then one of 1.75; a decay of 0 adds none."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    module = torch.nn.Module()
+    module.weight = weight
+    (optimiser,) = build_optimisers(module, [], replace(choice("sgd"), momentum=0.5))
+    for expected in (-1.5, -3.25):
+        weight.grad = torch.ones(1)
+        step([optimiser], 1.0)
+        assert weight.item() == expected

@@ -8,7 +8,7 @@ from app.errors import SetupError
 from app.models.bundle import load_bundle
 from app.system.definition import WEIGHTS
 from evaluation.shared.protocol import ORGANS
-from training.recipe import CHALLENGE_LABELS, as_table, changed_fields, load_recipe, save_recipe
+from training.recipe import CHALLENGE_LABELS, PLANS, Network, as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 NAMES = ("fine", "half", "localiser", "localiser-001")  # others may lie beside them
@@ -41,7 +41,7 @@ def test_the_fold_is_named_once():
             "shape = [32, 64, 80]",
             "stage 4mm: shape .* must be multiples of .16, 16, 16., .48, 48, 48. at least",
         ),
-        ("shape = [48, 64, 80]", "shape = [50, 64, 80]", "stage 4mm: shape .* must be multiples of 16"),
+        ("shape = [48, 64, 80]", "shape = [50, 64, 80]", "stage 4mm: shape .* must be multiples of .16, 16, 16."),
         ('role = "fine"', 'role = "coarse"', "role must be one of localiser, fine"),
         ('kind = "plain-unet"', 'kind = "transformer"', "network: kind must be one of"),
         ('kind = "plain-unet"', 'kind = "partial-convolution"', "network: a partial-convolution network has one"),
@@ -72,7 +72,9 @@ def test_the_fold_is_named_once():
         ("[augmentation]", "[augmentation]\nnoise_hu = -4", "deviations must be zero or more"),
         ("[augmentation]", "[augmentation]\nthick_slice_mm = [0, 5]", "thick_slice_mm must be two lengths"),
         ("[augmentation]", "[augmentation]\nzoom_mm = [50, 20]", "zoom_mm must be two lengths"),
-        ('kind = "muon"', 'kind = "sgd"', "kind must be one of adamw, muon"),
+        ('kind = "muon"', 'kind = "adam"', "kind must be one of adamw, muon, sgd"),
+        ('kind = "muon"', 'kind = "sgd"\nmomentum = 1', "momentum must be above 0 and below 1"),
+        ('kind = "muon"', 'schedule = "steps"', "schedule must be one of cosine, polynomial"),
         ("[optimiser]", "[optimiser]\nweight_decay = -1", "weight_decay must be zero or more"),
         ("[network]", "[loss]\nteacher_share = 2\n[network]", "teacher_share must be from 0 to 1"),
         ("[optimiser]", "[optimiser]\ngradient_norm = 0", "gradient_norm must be above zero"),
@@ -91,6 +93,93 @@ def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
     with pytest.raises(SetupError, match=message) as caught:
         load_recipe(path)
     assert str(path) in str(caught.value)
+
+
+NNUNET = {"kind": "nnunet", "plan": "small", "channels": (4, 4, 4, 4, 4), "stem_stride": 1, "supervised_levels": 4}
+SCALES = {"kind": "scale-aware", "channels": (6, 12, 24, 48), "stem_stride": 1, "supervised_levels": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({**NNUNET, "plan": "large"}, "plan must be one of isotropic, distilled, small, anisotropic, found 'large'"),
+        ({**NNUNET, "plan": ""}, "plan must be one of"),
+        ({**NNUNET, "channels": (4, 4, 4, 4)}, "the plan small has 5 levels of channels"),
+        ({**NNUNET, "supervised_levels": 5}, "all but the coarsest supervised"),
+        ({**NNUNET, "stem_stride": 2}, "and stem_stride 1"),
+        ({**NNUNET, "kind": "plain-unet"}, "a plain-unet network has no plan"),
+        ({**NNUNET, "depths": (1, 1, 1, 1, 1)}, "depths goes with a scale-aware network, and only with that"),
+        (SCALES, "depths goes with a scale-aware network"),
+        ({**SCALES, "depths": (2, 2)}, "a depth for each of its channels"),
+        ({**SCALES, "depths": (2, 2, 2, 2), "supervised_levels": 2}, "a scale-aware network has one supervised level"),
+    ],
+)
+def test_networks_that_cannot_be(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Network(**fields)
+
+
+def test_what_an_inputs_sides_are_multiples_of():
+    assert Network(**NNUNET).multiple == (8, 16, 16)
+    assert Network(**{**NNUNET, "plan": "isotropic", "channels": (4,) * 6}).multiple == (16, 32, 32)
+    assert Network(**SCALES, depths=(2, 2, 2, 2)).multiple == (16, 16, 16)
+
+
+def test_the_plans_strides_are_those_of_the_networks():
+    pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
+    from training.networks import nnunet
+
+    assert {name: plan.strides for name, plan in nnunet.PLANS.items()} == PLANS
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "message"),
+    [
+        ("augmentation", {"lesion_probability": 0.5}, "lesion_probability needs lesion_organs"),
+        ("augmentation", {"lesion_probability": 0.5, "lesion_organs": (1,)}, "lesions themselves are 14"),
+        ("augmentation", {"lesion_organs": (14,)}, "must name organs"),
+        ("data", {"one_organ": True}, "with data.one_organ there are two classes"),
+        ("loss", {"distillation_weight": 1.0}, "distillation_weight is for networks of kind nnunet"),
+        ("loss", {"distillation_weight": -1.0}, "distillation_weight must be zero or more"),
+        ("loss", {"kind": "focal"}, "kind must be one of batch, nnunet, weighted"),
+        ("loss", {"dice_by_sample": True}, 'go with kind = "nnunet"'),
+        ("loss", {"warm_up_steps": 3}, 'go with kind = "weighted"'),
+        ("loss", {"kind": "weighted", "warm_up_steps": 3}, "dice_weights must be as many as class_weights"),
+        ("loss", {"kind": "weighted", "dice_weights": (1.0,) * 14}, "needs warm_up_steps of 1 or more"),
+        ("loss", {"counted_levels": -1}, "counted_levels must be zero or more"),
+        ("loss", {"counted_levels": 4}, "counted_levels must not be above network.supervised_levels"),
+        ("export", {"finest_level": 1}, "export.finest_level is for networks of kind nnunet"),
+        ("export", {"finest_level": -1}, "export.finest_level"),
+    ],
+)
+def test_parts_that_do_not_fit(part, fields, message):
+    recipe = load_recipe(RECIPES / "fine.toml")
+    with pytest.raises(ValueError, match=message):
+        replace(recipe, **{part: replace(getattr(recipe, part), **fields)})
+
+
+def test_one_organ_is_two_classes_whose_labels_are_all_organs():
+    recipe = load_recipe(RECIPES / "hanglok-locate.toml")
+    assert (recipe.classes, recipe.label_classes, recipe.labels) == (2, 14, ("background", "organs"))
+
+
+def test_lesions_need_scores_as_fine_as_the_input():
+    recipe = load_recipe(RECIPES / "localiser.toml")
+    more = {"loss": replace(recipe.loss, class_weights=(1.0,) * 15), "labels": (*recipe.labels, "tumour")}
+    shifts = (*recipe.augmentation.organ_shift_hu, 20.0)
+    lesions = {"organ_shift_hu": shifts, "lesion_probability": 0.5, "lesion_organs": (1,)}
+    with pytest.raises(ValueError, match="lesion_probability needs scores, and labels, as fine as the input"):
+        replace(recipe, augmentation=replace(recipe.augmentation, **lesions), **more)
+
+
+def test_whose_masks_are_drawn_by_hand():
+    data = replace(load_recipe(RECIPES / "fine.toml").data, manual=("FLARE22_*", "one"))
+    assert [data.is_manual(name) for name in ("FLARE22_0001", "flare22_0001", "one", "one_more")] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_json_is_plain(tmp_path):

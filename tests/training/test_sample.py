@@ -284,3 +284,67 @@ def test_every_disturbance_at_once():
     assert torch.isfinite(image).all()
     assert set(labels.unique().tolist()) <= {0, 1, LESION}
     assert not torch.equal(image, scan.image.float())
+
+
+def quiet(recipe, **augmentation):
+    """The recipe without disturbances but these, in samples all near an organ."""
+    off = {name: 0.0 for name in dir(recipe.augmentation) if name.endswith("_probability")}
+    shares = {"phantom_share": 0.0, "organ_free_share": 0.0, "organ_share": 1.0}
+    return replace(
+        recipe,
+        sampling=replace(recipe.sampling, **shares),
+        augmentation=replace(recipe.augmentation, **{**off, **augmentation}),
+    )
+
+
+def test_one_organ_is_one_class_after_augmentation_has_known_them_all():
+    labels = np.zeros((32, 32, 32), np.uint8)
+    labels[4:28, 4:16, 4:28], labels[4:28, 16:28, 4:28] = 3, 7
+    scan = make_volume("v", "p", np.zeros_like(labels, np.int16), labels, (128.0,) * 3, 14, np.random.default_rng(0))
+    several = quiet(FINE)
+    one = replace(
+        several,
+        labels=("background", "organs"),
+        data=replace(several.data, one_organ=True),
+        loss=replace(several.loss, class_weights=(1.0, 1.0)),
+    )
+    stage = replace(FINE.stages[0], shape=(32, 32, 32))
+    organs, seen = (
+        Sampler(InMemory([scan]), recipe, stage).draw(np.random.default_rng(0))[1] for recipe in (several, one)
+    )
+    assert set(organs.unique().tolist()) == {0, 3, 7}
+    assert torch.equal(seen, (organs > 0).to(torch.uint8))
+
+
+def test_lesions_are_painted_and_labelled():
+    """In half of the samples, with a label of their own; the image differs there from that of a sample without."""
+    sure = {"organ_shift_hu": (*FINE.augmentation.organ_shift_hu, 30.0), "lesion_organs": (1,)}
+    loss = replace(FINE.loss, class_weights=(1.0,) * 15)
+    recipe = quiet(
+        replace(FINE, labels=(*FINE.labels, "tumour"), loss=loss, augmentation=replace(FINE.augmentation, **sure))
+    )
+    half = replace(recipe, augmentation=replace(recipe.augmentation, lesion_probability=0.5))
+    stage = replace(FINE.stages[0], shape=(32, 32, 32))
+    samples = [Sampler(InMemory([body()]), half, stage).draw(np.random.default_rng(seed)) for seed in range(40)]
+    with_lesions = [(image, labels) for image, labels in samples if (labels == LESION).any()]
+    assert 10 < len(with_lesions) < 30
+    differences = [(image[labels == LESION].mean() - 40).abs() for image, labels in with_lesions]
+    assert torch.stack(differences).median() > 5
+    without = [labels for _, labels in samples if not (labels == LESION).any()]
+    assert all(set(labels.unique().tolist()) <= {0, 1} for labels in without)
+
+
+def test_whose_labels_a_sample_has():
+    """Of two scans those of one are drawn by hand; phantoms, whatever the scans, count as right."""
+    recipe = quiet(FINE)
+    recipe = replace(recipe, data=replace(recipe.data, manual=("hand_*",)))
+    stage = replace(FINE.stages[0], shape=(8, 8, 8))
+
+    def pseudo(names, recipe=recipe):
+        sampler = Sampler(InMemory([body(name) for name in names]), recipe, stage)
+        return [sampler.draw_with_origin(np.random.default_rng(seed))[2] for seed in range(20)]
+
+    assert pseudo(["hand_1"]) == [False] * 20
+    assert pseudo(["other"]) == [True] * 20
+    assert set(pseudo(["hand_1", "other"])) == {True, False}
+    assert pseudo(["other"], replace(recipe, sampling=replace(recipe.sampling, phantom_share=1.0))) == [False] * 20

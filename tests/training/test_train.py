@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 
 from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
 from training import train  # noqa: E402
+from training.distillation import distilled_levels  # noqa: E402
+from training.networks.plain_unet import PlainUNet  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
 from training.run_files import read_past  # noqa: E402
 from training.train import Run, learning_rate, volumes_of  # noqa: E402
@@ -39,9 +41,18 @@ def column(path, name):
 
 def test_learning_rate(recipe):
     stage = replace(recipe.stages[0], steps=1000, learning_rate=0.1)
-    assert learning_rate(0, stage, 100) == pytest.approx(0.001)
-    assert learning_rate(500, stage, 100) == pytest.approx(0.05)
-    assert learning_rate(999, stage, 100) < 1e-5
+    choice = replace(recipe.optimiser, warm_up_steps=100)
+    assert learning_rate(0, stage, choice) == pytest.approx(0.001)
+    assert learning_rate(500, stage, choice) == pytest.approx(0.05)
+    assert learning_rate(999, stage, choice) < 1e-5
+
+
+@pytest.mark.parametrize(("epoch", "rate"), [(0, 0.01), (750, 0.00535887), (1499, 0.0000138522)])
+def test_the_polynomial_is_nnunets(recipe, epoch, rate):
+    """Of 1500 epochs, as paper 002 has them."""
+    stage = replace(recipe.stages[0], steps=1500, learning_rate=0.01)
+    choice = replace(recipe.optimiser, warm_up_steps=1, schedule="polynomial")
+    assert learning_rate(epoch, stage, choice) == pytest.approx(rate, rel=1e-5)
 
 
 def test_a_run_learns_and_leaves_its_tables_and_pictures(recipe, data, tmp_path, monkeypatch):
@@ -159,8 +170,8 @@ def test_a_step_whose_gradient_is_not_finite_is_left_out_and_counted(recipe, tmp
     batches = train.batches
 
     def one_broken(volumes, recipe, number, first, workers):
-        for step, (images, labels) in enumerate(batches(volumes, recipe, number, first, workers), first):
-            yield images * (float("nan") if (number, step) == (0, 7) else 1.0), labels
+        for step, batch in enumerate(batches(volumes, recipe, number, first, workers), first):
+            yield batch._replace(images=batch.images * (float("nan") if (number, step) == (0, 7) else 1.0))
 
     monkeypatch.setattr(train, "batches", one_broken)
     monkeypatch.setattr(train, "LOG_EVERY", 1)
@@ -380,3 +391,176 @@ def test_weights_of_a_run_whose_recipe_is_of_another_version_are_a_line(tmp_path
     torch.save(state, run.out / "checkpoint.pt")
     with pytest.raises(ValueError, match=r"averaged\.pt: the run's recipe says its intensity in another way"):
         Run(recipe, tmp_path / "other", CPU).start_from(run.out / "averaged.pt")
+
+
+def test_more_classes_keep_the_rows_that_are_known():
+    """Of heads alone, their bias too; what the network has more is as it was born."""
+    torch.manual_seed(0)
+    before, after = (PlainUNet((2, 3), classes, stem_stride=1, supervised_levels=2) for classes in (3, 5))
+    born = {name: value.clone() for name, value in after.state_dict().items()}
+    after.load_state_dict(train.with_more_classes(before.state_dict(), after, after.ends))
+    for ours, theirs in zip(after.heads, before.heads, strict=True):
+        assert torch.equal(ours.weight[:3], theirs.weight)
+        assert torch.equal(ours.bias[:3], theirs.bias)
+    assert torch.equal(after.heads[0].weight[3:], born["heads.0.weight"][3:])
+    assert torch.equal(after.down[0][0][0].weight, before.down[0][0][0].weight)
+    with pytest.raises(RuntimeError, match="size mismatch"):  # fewer are not cut off
+        before.load_state_dict(train.with_more_classes(after.state_dict(), before, before.ends))
+
+
+def test_a_run_with_more_classes_can_start_from_one_with_fewer(recipe, tmp_path):
+    first = Run(recipe, tmp_path / "first", CPU)
+    first.save()
+    more = replace(
+        recipe,
+        labels=(*recipe.labels, "tumour"),
+        loss=replace(recipe.loss, class_weights=(1.0,) * 15),
+        augmentation=replace(recipe.augmentation, organ_shift_hu=(1.0,) * 15),
+    )
+    second = Run(more, tmp_path / "second", CPU)
+    second.start_from(first.out / "averaged.pt")
+    assert torch.equal(second.averaged.module.heads[0].weight[:14], first.averaged.module.heads[0].weight)
+    second.save()
+    with pytest.raises(ValueError, match=r"averaged\.pt: of another network .* size mismatch"):
+        Run(recipe, tmp_path / "third", CPU).start_from(second.out / "averaged.pt")
+
+
+def student(recipe, weight=0.0, channels=(2, 3, 4, 4, 4), **fields):
+    """A tiny nnU-Net of one stage, taught features where `weight` is not 0."""
+    network = replace(
+        recipe.network, kind="nnunet", plan="small", channels=channels, stem_stride=1, supervised_levels=2
+    )
+    stage = replace(recipe.stages[1], shape=(24, 48, 48), batch=1, steps=3)
+    loss = replace(recipe.loss, distillation_weight=weight)
+    return replace(recipe, network=network, stages=(stage,), loss=loss, **fields)
+
+
+@pytest.fixture
+def taught(recipe, tmp_path):
+    """A run to learn from, begun and saved."""
+    run = Run(student(recipe, channels=(3, 3, 3, 4, 4), seed=7), tmp_path / "teacher", CPU)
+    run.save()
+    return run.out
+
+
+def test_a_network_to_learn_from_is_read_and_fixed(recipe, taught):
+    network = train.model_to_learn_from(taught, student(recipe, 1.0))
+    assert not network.training
+    assert not any(weight.requires_grad for weight in network.parameters())
+
+
+def test_networks_that_cannot_be_learnt_from(recipe, taught, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        train.model_to_learn_from(tmp_path / "none", student(recipe, 1.0))
+    other = replace(recipe.intensity, high=999.0)
+    with pytest.raises(ValueError, match=r"teacher: trained on .* the recipe has .*999"):
+        train.model_to_learn_from(taught, student(recipe, 1.0, intensity=other))
+    with pytest.raises(ValueError, match=r"are not of the teacher's shape .*; give its deepest stages"):
+        train.model_to_learn_from(taught, student(recipe, 1.0, channels=(2, 3, 4, 4, 5)))
+    plain = Run(recipe, tmp_path / "plain", CPU)
+    plain.save()
+    with pytest.raises(ValueError, match="plain: features are learnt by one nnU-Net from another one"):
+        train.model_to_learn_from(plain.out, student(recipe, 1.0))
+
+
+def test_a_teacher_must_not_have_seen_the_fold(recipe, tmp_path):
+    run = Run(student(recipe), tmp_path / "teacher", CPU)
+    run.history = [{"run": "teacher", "name": "fine", "steps": 1, "seconds": 1.0, "scans": ["b"], "patients": ["B"]}]
+    run.save()
+    held_out = student(recipe, 1.0)
+    stages = (replace(held_out.stages[0], hold_out=True, evaluate_every=3),)
+    with pytest.raises(ValueError, match="teacher: trained on B, whom this recipe holds out"):
+        train.model_to_learn_from(run.out, replace(held_out, stages=stages))
+    train.model_to_learn_from(run.out, held_out)  # which holds nobody out
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_distillation_and_its_run_go_together(tmp_path, monkeypatch, capsys, asks):
+    text = TINY.replace("[optimiser]", "[loss]\ndistillation_weight = 1\n[optimiser]") if asks else TINY
+    for old, new in (
+        ('"plain-unet"', '"nnunet"\nplan = "small"'),
+        ("[4, 6, 8]", "[4, 4, 4, 4, 4]"),
+        ("[16, 16, 16]", "[24, 48, 48]"),
+        ("[16, 16, 24]", "[24, 48, 48]"),
+    ):
+        text = text.replace(old, new, 1)
+    run = () if asks else ("--distil-from", tmp_path / "other")
+    command(monkeypatch, write_recipe(tmp_path, text), "--data", "none", "--out", tmp_path / "run", *run)
+    assert "loss.distillation_weight and --distil-from go together" in capsys.readouterr().err
+
+
+def trained(recipe, out, data, model=None):
+    run = Run(recipe, out, CPU, model=model)
+    run.resume()
+    run.train(volumes_of(data), workers=0)
+    return run
+
+
+def test_features_pull_the_way_down_and_the_loss_says_so(recipe, taught, data, tmp_path, monkeypatch):
+    """Two runs of three steps that differ in the weight of the distance alone."""
+    monkeypatch.setattr(train, "LOG_EVERY", 1)
+    model = train.model_to_learn_from(taught, student(recipe, 1.0))
+    far, near = (trained(student(recipe, weight), tmp_path / str(weight), data, model) for weight in (1e-9, 1.0))
+    losses = [float(column(run.out / "metrics.csv", "loss")[0]) for run in (far, near)]
+    assert losses[1] > losses[0] + 0.1
+    volume = torch.randn(1, 1, 24, 48, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        distances = [float(distilled_levels(run.network, model, volume)[1]) for run in (far, near)]
+    assert distances[1] < distances[0]
+
+
+def test_a_run_that_is_taught_goes_on_to_the_same_weights_to_the_bit(recipe, taught, data, tmp_path, monkeypatch):
+    choice = student(recipe, 1.0)
+    model = train.model_to_learn_from(taught, choice)
+    whole = trained(choice, tmp_path / "whole", data, model)
+    run = Run(choice, tmp_path / "run", CPU, model=model)
+    step = run._one_step
+
+    def stopping(*arguments):
+        run.stopped = run.step == 1
+        step(*arguments)
+
+    monkeypatch.setattr(run, "_one_step", stopping)
+    with pytest.raises(SystemExit):
+        run.train(volumes_of(data), workers=0)
+    again = trained(choice, run.out, data, train.model_to_learn_from(taught, choice))
+    for ours, theirs in zip(again.averaged.parameters(), whole.averaged.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_weighted_loss_comes_in_step_by_step(recipe, data, tmp_path, monkeypatch):
+    """Over all stages; whose masks are drawn by hand is known of every sample."""
+    seen = []
+
+    def noted(levels, _, is_pseudo, **settings):
+        seen.append((settings["share"], is_pseudo.tolist()))
+        return sum(level.square().mean() for level in levels)
+
+    monkeypatch.setattr(train, "weighted_loss", noted)
+    weights = (1.0,) * 14
+    loss = replace(recipe.loss, kind="weighted", class_weights=weights, dice_weights=weights, warm_up_steps=4)
+    stages = tuple(replace(stage, steps=3, hold_out=False, evaluate_every=None) for stage in recipe.stages)
+    choice = replace(
+        recipe,
+        loss=loss,
+        stages=stages,
+        data=replace(recipe.data, manual=("*",)),
+        sampling=replace(recipe.sampling, phantom_share=0.0),
+    )
+    Run(choice, tmp_path / "run", CPU).train(volumes_of(data), workers=0)
+    assert [share for share, _ in seen] == [0, 0.25, 0.5, 0.75, 1, 1]
+    assert all(is_pseudo == [False, False] for _, is_pseudo in seen)
+
+
+def test_sgd_and_the_weighted_loss_learn(recipe, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "LOG_EVERY", 5)
+    weights = (1.0,) * 14
+    choice = replace(
+        recipe,
+        loss=replace(recipe.loss, kind="weighted", class_weights=weights, dice_weights=weights, warm_up_steps=4),
+        optimiser=replace(recipe.optimiser, kind="sgd", momentum=0.9, schedule="polynomial"),
+        stages=(replace(recipe.stages[0], hold_out=False, evaluate_every=None),),
+    )
+    run = trained(choice, tmp_path / "run", data)
+    losses = [float(value) for value in column(run.out / "metrics.csv", "loss")]
+    assert losses[-1] < 0.9 * losses[0]

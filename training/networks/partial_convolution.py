@@ -50,7 +50,7 @@ class PartialConvolutionNet(nn.Module):
         super().__init__()
         self.scale = stem_stride if as_fine_as_input else stem_stride // PARTIAL_CONVOLUTION_STRIDE
         self.align_corners = as_fine_as_input
-        rates = torch.linspace(0, self.DROP_PATH, 2 * len(channels)).tolist()
+        rates = torch.linspace(0, self.DROP_PATH, 2 * len(channels), device="cpu").tolist()
         self.shrink, self.blocks, self.project = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         before, side = 1, stem_stride
         for depth, size in enumerate(channels):

@@ -176,7 +176,7 @@ WRONG = [
     ("half a file", "[stage", "not TOML"),
     ("itself", 'extends = "mine"', "goes round in a circle"),
     ("no base", 'extends = "nobody"', r"nobody\.toml: cannot be read"),
-    ("a path for a base", 'extends = "../viscera"', "extends must name a file"),
+    ("a path for a base", 'extends = "papers/viscera"', "extends must name a file"),
     ("a number for a base", "extends = 3", "extends must name a file"),
 ]
 

@@ -27,3 +27,31 @@ def test_a_circle_of_two_is_a_circle(tmp_path):
     (tmp_path / "b.toml").write_text('extends = "a"')
     with pytest.raises(SetupError, match=r"a\.toml: field extends goes round in a circle"):
         read_toml(tmp_path / "a.toml")
+
+
+def test_a_base_may_lie_in_a_folder_above(tmp_path):
+    inner = tmp_path / "papers" / "first"
+    inner.mkdir(parents=True)
+    (tmp_path / "base.toml").write_text("a = 1\nb = 1\n")
+    (tmp_path / "papers" / "middle.toml").write_text('extends = "../base"\nb = 2\n')
+    (inner / "top.toml").write_text('extends = "../middle"\nc = 3\n')
+    assert read_toml(inner / "top.toml") == {"a": 1, "b": 2, "c": 3}
+    (inner / "far.toml").write_text('extends = "../../base"\n')
+    assert read_toml(inner / "far.toml") == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize(
+    "base", ["/etc/base", "papers/base", "../papers/base", "./base", "..", "../..", "", r"..\\base"]
+)
+def test_a_base_elsewhere_is_refused(tmp_path, base):
+    (tmp_path / "top.toml").write_text(f'extends = "{base}"')
+    with pytest.raises(SetupError, match="field extends must name a file beside this one, or in a folder above it"):
+        read_toml(tmp_path / "top.toml")
+
+
+def test_a_circle_through_folders_is_a_circle(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "inner.toml").write_text('extends = "../outer"')
+    (tmp_path / "outer.toml").write_text('extends = "outer"')
+    with pytest.raises(SetupError, match=r"outer\.toml: field extends goes round in a circle"):
+        read_toml(tmp_path / "a" / ".." / "a" / "inner.toml")
