@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.errors import VisceraError
-from app.models.bundle import AXES, FILE_NAME, Bundle, load_bundle
+from app.models.bundle import AXES, ENGINES, FILE_NAME, TORCHSCRIPT, Bundle, load_bundle
 from app.models.engine import load_engine
 from app.run.resources import thread_count
 from training.evaluate import normalised
@@ -40,6 +40,7 @@ from training.sample import Sampler
 ROUNDING_SHARE = 0.01  # of the largest score, that float16 weights may move one by
 ROUNDING_SAMPLES = 4
 AGREEMENT_SAMPLES = 8
+FLOAT32, INT8 = "openvino-float32", "openvino-int8"
 
 
 def trained_network(recipe: Recipe, run: Path) -> nn.Module:
@@ -76,13 +77,23 @@ def calibration_inputs(recipe: Recipe, data: Path) -> Iterator[NDArray[np.float3
 
 
 def export_openvino(
-    network: nn.Module, recipe: Recipe, samples: list[NDArray[np.float32]], folder: Path, *, as_float16: bool
+    network: nn.Module,
+    recipe: Recipe,
+    samples: list[NDArray[np.float32]],
+    folder: Path,
+    *,
+    as_float16: bool,
+    engines: Sequence[str] = ENGINES,
 ) -> None:
-    """`model.xml`, `model.bin` and `model-int8.xml`, `model-int8.bin`; as_float16: how weights are stored."""
+    """`model.xml`, `model.bin` and `model-int8.xml`, `model-int8.bin`, as far as `engines` has them; as_float16: how
+    weights are stored."""
     example = torch.from_numpy(samples[0])
     shape = [1, 1, -1, -1, -1] if recipe.role == "fine" else list(example.shape)
     model = openvino.convert_model(network, example_input=example, input=[("volume", shape)])
-    openvino.save_model(model, folder / "model.xml", compress_to_fp16=as_float16)
+    if FLOAT32 in engines:
+        openvino.save_model(model, folder / "model.xml", compress_to_fp16=as_float16)
+    if INT8 not in engines:
+        return
     quantised = nncf.quantize(
         model,
         nncf.Dataset(samples),
@@ -142,8 +153,7 @@ def never_shown(field: str, history: list[dict[str, Any]]) -> list[str]:
 
 def agreement(bundle: Bundle, samples: list[NDArray[np.float32]]) -> float:
     """Share of the voxels that INT8 or float32 calls an organ which both call the same; 1 where neither sees any."""
-    kinds = ("openvino-float32", "openvino-int8")
-    engines = [load_engine(bundle, kind, "f32", thread_count(), pinned=False) for kind in kinds]
+    engines = [load_engine(bundle, kind, "f32", thread_count(), pinned=False) for kind in (FLOAT32, INT8)]
     same = seen = 0
     for sample in samples[:AGREEMENT_SAMPLES]:
         ours, theirs = (engine(sample[0, 0]).argmax(0) for engine in engines)
@@ -155,9 +165,9 @@ def agreement(bundle: Bundle, samples: list[NDArray[np.float32]]) -> float:
 def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of `bundle.json`, as `app.models.bundle` reads it."""
     engines = {
-        "openvino-float32": ("model.xml", "model.bin"),
-        "openvino-int8": ("model-int8.xml", "model-int8.bin"),
-        "torchscript": ("model.pt",),
+        FLOAT32: ("model.xml", "model.bin"),
+        INT8: ("model-int8.xml", "model-int8.bin"),
+        TORCHSCRIPT: ("model.pt",),
     }
     stage = recipe.stages[-1]
     table: dict[str, Any] = {
@@ -172,6 +182,10 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Pat
         table["window"] = recipe.export.window
     else:
         table["shape"] = stage.shape
+    if recipe.export.resampling is not None:
+        table["resampling"] = recipe.export.resampling
+    if recipe.export.licence:
+        table["licence"] = recipe.export.licence
     table["files"] = {
         engine: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
         for engine, files in engines.items()
@@ -263,15 +277,17 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     samples = list(calibration_inputs(recipe, data))
     lighter = rounded(network, samples)
     stored, as_float16 = (lighter or network), lighter is not None
-    export_openvino(stored, recipe, samples, folder, as_float16=as_float16)
-    if recipe.role == "fine":
+    engines = recipe.export.engines or ((FLOAT32, INT8, TORCHSCRIPT) if recipe.role == "fine" else (FLOAT32, INT8))
+    export_openvino(stored, recipe, samples, folder, as_float16=as_float16, engines=engines)
+    if TORCHSCRIPT in engines:
         export_torchscript(stored, samples, folder, as_float16=as_float16)
     description = describe(recipe, recipe_name, past, folder)
     (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")
     bundle = load_bundle(folder)
     for engine in bundle.files:
         bundle.engine_files(engine)
-    print(f"INT8 and float32 agree on {agreement(bundle, samples):.1%} of the organ voxels of training samples")
+    if {FLOAT32, INT8} <= {*engines}:
+        print(f"INT8 and float32 agree on {agreement(bundle, samples):.1%} of the organ voxels of training samples")
 
 
 if __name__ == "__main__":

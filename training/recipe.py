@@ -382,12 +382,17 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """calibration_samples: drawn from training scans for INT8. window: as `app.models.bundle` reads it. finest_level:
-    where the way up of an "nnunet" ends in use, 0 being as fine as its input; the scores are enlarged (paper 003)."""
+    """calibration_samples: drawn from training scans for INT8. window, resampling, licence: as `app.models.bundle` reads
+    them. finest_level: where the way up of an "nnunet" ends in use, 0 being as fine as its input; the scores are
+    enlarged (paper 003). engines: of the bundle; all that the role has without them.
+    """
 
     calibration_samples: int
     window: dict[str, Any] | None = None
+    resampling: dict[str, Any] | None = None
+    licence: str = ""
     finest_level: int = 0
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,13 +490,18 @@ def load_recipe(path: Path) -> Recipe:
             return saved_recipe(json.loads(path.read_text()))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: not a recipe as `save_recipe` writes it: {error}") from error
-    from app.models.bundle import Window
+    from app.errors import SetupError
+    from app.models.bundle import ENGINES, Resampling, Window
     from app.schema import parse
     from app.system.toml_file import read_toml
 
     recipe = parse(Recipe, read_toml(path), path)
     if recipe.export.window is not None:
         parse(Window, recipe.export.window, path, "export.window")
+    if recipe.export.resampling is not None:
+        parse(Resampling, recipe.export.resampling, path, "export.resampling")
+    if unknown := [name for name in recipe.export.engines if name not in ENGINES]:
+        raise SetupError(f"{path}: field export.engines must be of {', '.join(ENGINES)}, found {unknown[0]!r}")
     return recipe
 
 

@@ -184,8 +184,10 @@ class Run:
         for name in (METRICS, EVALUATIONS):
             forget_rows_after(self.out / name, self._reached)
 
-    def start_from(self, weights: Path) -> None:
+    def start_from(self, weights: Path, *, what_fits: bool = False) -> None:
         """Begins with another run's averaged weights or a bundle's, of a network of the same channels.
+
+        what_fits: of another network, those that have its name and shape there, whatever its scale of HU.
 
         A run that has begun with them goes on. ValueError, FileNotFoundError or app's SetupError if it began with
         others, if there are none, if they are of another network (its strides may differ) or another scale of HU, or
@@ -200,10 +202,16 @@ class Run:
         seen = {patient for entry in start.history for patient in entry["patients"]} & {*self.recipe.data.fold_patients}
         if seen and any(stage.hold_out for stage in self.recipe.stages):
             raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
-        if start.intensity != self.recipe.intensity:
-            raise ValueError(f"{weights}: trained on {start.intensity}, the recipe has {self.recipe.intensity}")
+        if start.intensity != self.recipe.intensity and not what_fits:
+            raise ValueError(
+                f"{weights}: trained on {start.intensity}, the recipe has {self.recipe.intensity}; say --what-fits"
+            )
+        begun = with_more_classes(start.weights, self.network, self.network.ends)
+        if what_fits:
+            begun = fitting(begun, self.network)
+            print(f"of {weights} {len(begun)} of {len(start.weights)} tensors fit")
         try:
-            self.network.load_state_dict(with_more_classes(start.weights, self.network, self.network.ends))
+            self.network.load_state_dict(begun, strict=not what_fits)
         except RuntimeError as error:
             raise ValueError(
                 f"{weights}: of another network than the recipe's {self.recipe.network}: "
@@ -414,6 +422,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels, or a pack")
     parser.add_argument("--out", type=Path, required=True, help="folder of this run; a run found there goes on")
     parser.add_argument("--start-from", type=Path, help="averaged.pt of another run, or a bundle's folder")
+    parser.add_argument(
+        "--what-fits", action="store_true", help="with --start-from: another network's weights that fit"
+    )
     parser.add_argument("--teacher", type=Path, help="folder that training.teacher wrote, if the recipe wants one")
     parser.add_argument("--distil-from", type=Path, help="another run, whose features are learnt, if the recipe asks")
     parser.add_argument("--workers", type=int, help="processes that draw samples (default: 1; all cores beside a GPU)")
@@ -469,7 +480,7 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     run = Run(recipe, arguments.out, device, teacher, model=model, compiled=compiled)
     run.lock()
     if arguments.start_from:
-        run.start_from(arguments.start_from)
+        run.start_from(arguments.start_from, what_fits=arguments.what_fits)
     run.resume()
     seen = {name for entry in run.history for name in entry["scans"]}
     print(f"begins with {run.started_from or 'random weights'}, {len(seen)} scans seen so far", flush=True)
@@ -485,6 +496,15 @@ def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequ
         if name in weights and name in own and weights[name].shape[1:] == own[name].shape[1:]:
             more = own[name][len(weights[name]) :]
             fitted[name] = torch.cat([weights[name], more])
+    return fitted
+
+
+def fitting(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Those of `weights` that have their name and shape in the network, too. ValueError if none has."""
+    own = network.state_dict()
+    fitted = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if not fitted:
+        raise ValueError("none of the weights to start from fits the recipe's network")
     return fitted
 
 
