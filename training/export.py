@@ -7,6 +7,7 @@ where they come from.
 
 import argparse
 import copy
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -206,21 +207,35 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="training scans or their pack, for calibration")
     parser.add_argument("--weights", type=Path, required=True, help="the bundle becomes a folder in here")
     parser.add_argument("--replace", action="store_true", help="a bundle of this name that another run left, too")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, help="of the bundle (default: the recipe's)")
     arguments = parser.parse_args()
     try:
-        folder = export(arguments.recipe, arguments.run, arguments.data, arguments.weights, replace=arguments.replace)
+        folder = export(
+            arguments.recipe,
+            arguments.run,
+            arguments.data,
+            arguments.weights,
+            replace=arguments.replace,
+            engines=tuple(arguments.engines or ()),
+        )
     except (VisceraError, ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
     print(f"{folder}: {sum(path.stat().st_size for path in folder.iterdir()) / 1e6:.1f} MB")
 
 
-def export(recipe_path: Path, run: Path, data: Path, weights: Path, *, replace: bool = False) -> Path:
+def export(
+    recipe_path: Path, run: Path, data: Path, weights: Path, *, replace: bool = False, engines: tuple[str, ...] = ()
+) -> Path:
     """The bundle of a run, in a folder of the recipe's name under `weights`; what was there stays until it is whole.
+
+    engines: in place of the recipe's.
 
     An earlier bundle of the same run is replaced, with `replace` that of another run, too. ValueError for anything else
     that is there.
     """
     recipe = load_recipe(recipe_path)
+    if engines:
+        recipe = dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, engines=engines))
     folder = weights / recipe.name
     check_replaceable(folder, run, replace=replace)
     weights.mkdir(parents=True, exist_ok=True)

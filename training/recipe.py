@@ -382,8 +382,8 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """calibration_samples: drawn from training scans for INT8. window, resampling, licence: as `app.models.bundle` reads
-    them. finest_level: where the way up of an "nnunet" ends in use, 0 being as fine as its input; the scores are
+    """calibration_samples: drawn from training scans for INT8. window, resampling, licence: as `app.models.bundle`
+    reads them. finest_level: where the way up of an "nnunet" ends in use, 0 being as fine as its input; the scores are
     enlarged (paper 003). engines: of the bundle; all that the role has without them.
     """
 
