@@ -58,6 +58,25 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)
 
 
+@pytest.mark.slow
+def test_a_bundle_has_the_engines_that_are_asked_for_and_says_how_it_resamples(tmp_path, monkeypatch, capsys):
+    write_data(tmp_path / "data")
+    text = TINY + "\n[export.resampling]\norder = 'clip-resample-normalise'\n"
+    options = ("--engines", "openvino-float32")
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2), text, options=options))
+    assert set(bundle.files) == {"openvino-float32"}
+    assert not list(bundle.folder.glob("model-int8*"))
+    assert bundle.resampling.order == "clip-resample-normalise"
+    assert "agree" not in capsys.readouterr().out
+
+
+def test_a_bundle_names_the_licence_of_its_weights(tmp_path):
+    recipe = load_recipe(write_recipe(tmp_path, TINY))
+    described = export.describe(replace(recipe, export=replace(recipe.export, licence="CC0-1.0")), "a", {}, tmp_path)
+    assert described["licence"] == "CC0-1.0"
+    assert "licence" not in export.describe(recipe, "a", {}, tmp_path)
+
+
 def test_a_bundle_names_the_classes_that_its_recipe_names(tmp_path):
     recipe = load_recipe(write_recipe(tmp_path, TINY))
     names = ("background", *(f"organ_{number}" for number in range(1, recipe.classes)))

@@ -82,6 +82,13 @@ def test_the_fold_is_named_once():
         ("[network]", "[intensity]\nlow = 300\n[network]", "needs low < high"),
         ("[optimiser]", "[optimiser]\nwarm_up_steps = 0", "warm_up_steps and gradient_norm must be above"),
         ('role = "fine"', 'role = "localiser"', "a localiser sees whole scans"),
+        ("[export.window]", '[export]\nengines = ["onnx"]\n[export.window]', "export.engines must be of .*'onnx'"),
+        ("[export.window]", '[export.resampling]\norder = "any"\n[export.window]', "export.resampling: order must be"),
+        (
+            "[export.window]",
+            "[export.resampling]\nsmooth = true\n[export.window]",
+            "unknown field export.resampling.smooth",
+        ),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path, old, new, message):

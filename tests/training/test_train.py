@@ -1,6 +1,7 @@
 """Whole runs, of seconds."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -423,6 +424,30 @@ def test_a_run_with_more_classes_can_start_from_one_with_fewer(recipe, tmp_path)
     second.save()
     with pytest.raises(ValueError, match=r"averaged\.pt: of another network .* size mismatch"):
         Run(recipe, tmp_path / "third", CPU).start_from(second.out / "averaged.pt")
+
+
+def test_of_another_network_what_fits_is_taken(recipe, tmp_path, capsys):
+    """The deepest level is wider, and HU are scaled in another way: asked for, the other levels begin as they were."""
+    first = Run(recipe, tmp_path / "first", CPU)
+    first.save()
+    *channels, deepest = recipe.network.channels
+    wider = replace(recipe.network, channels=(*channels, deepest + 1))
+    other = replace(recipe, network=wider, intensity=replace(recipe.intensity, mean=0.0))
+    second = Run(other, tmp_path / "second", CPU)
+    with pytest.raises(ValueError, match=r"the recipe has Intensity.*; say --what-fits"):
+        second.start_from(first.out / "averaged.pt")
+    second.start_from(first.out / "averaged.pt", what_fits=True)
+    ours, theirs = second.averaged.module, first.averaged.module
+    assert torch.equal(ours.down[0][0][0].weight, theirs.down[0][0][0].weight)
+    assert ours.down[-1][0][0].weight.shape != theirs.down[-1][0][0].weight.shape
+    assert second.started_from == "first/averaged.pt"
+    fits, of = (int(number) for number in re.findall(r"(\d+) of (\d+) tensors fit", capsys.readouterr().out)[0])
+    assert 0 < fits < of == len(theirs.state_dict())
+
+
+def test_a_network_that_nothing_fits_is_refused():
+    with pytest.raises(ValueError, match="none of the weights"):
+        train.fitting({"heads.0.bias": torch.zeros(3), "other": torch.zeros(1)}, torch.nn.Linear(2, 2))
 
 
 def student(recipe, weight=0.0, channels=(2, 3, 4, 4, 4), **fields):
