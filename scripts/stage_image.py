@@ -39,18 +39,22 @@ def stages_of(table, path):
             for stage in table["stage"].values()
             for name in [stage["bundle"], *stage.get("with_bundles", [])]
         ]
+        elsewhere = [name for name, _ in stages if Path(name).is_absolute() or ".." in Path(name).parts]
     except (AttributeError, KeyError, TypeError) as error:
         raise SetupError(f"{path}: its stages do not name bundle and engine: {error!r}") from error
-    for name, _ in stages:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise SetupError(f"{path}: bundle {name} is not in weights/, from where images take theirs; move it there")
+    if elsewhere:
+        raise SetupError(
+            f"{path}: bundle {elsewhere[0]} is not in weights/, from where images take theirs; move it there"
+        )
     return stages
 
 
 def bases_of(path):
-    """The file and those that it extends, one after the other."""
+    """The file, which can be read, and those that it extends, one after the other. SetupError for one elsewhere."""
     files = [path]
     while base := sys.modules["tomllib"].loads(files[-1].read_text(encoding="utf-8")).get("extends"):
+        if "/" in base:
+            raise SetupError(f"{files[-1]}: extends {base}, which is not in systems/, where images have theirs")
         files.append(path.with_name(f"{base}.toml"))
     return files
 
@@ -61,6 +65,7 @@ def systems_on(project, bundles, with_torch):
     for path in sorted((project / "systems").glob("*.toml")):
         try:
             stages = stages_of(read_toml(path), path)
+            bases_of(path)
         except SetupError as error:
             print(f"left out: {error}")
             continue

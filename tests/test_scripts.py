@@ -204,6 +204,8 @@ def test_figures_go_with_the_systems(stage, tmp_path):
         pytest.param("ours", "no engine", "coarse/bundle.json: names no files of openvino-int8", id="no engine"),
         pytest.param("ours", "whole path", "ours.toml: bundle /coarse is not in weights/", id="a bundle elsewhere"),
         pytest.param("ours", "no stage", "ours.toml: its stages do not name bundle and engine", id="no stage"),
+        pytest.param("ours", "a number", "ours.toml: its stages do not name bundle and engine", id="a bundle of 3"),
+        pytest.param("ours", "above", "ours.toml: extends ../base, which is not in systems/", id="a base elsewhere"),
     ],
 )
 def test_what_cannot_be_packed_is_one_line(stage, tmp_path, system, change, message):
@@ -215,7 +217,14 @@ def test_what_cannot_be_packed_is_one_line(stage, tmp_path, system, change, mess
     elif change == "no engine":
         (coarse / "bundle.json").write_text('{"files": {}}')
     elif change:
-        texts = {"whole path": ours.read_text().replace('"coarse"', '"/coarse"'), "no stage": "stage = 3"}
+        text = ours.read_text()
+        (tmp_path / "base.toml").write_text(text)
+        texts = {
+            "whole path": text.replace('"coarse"', '"/coarse"'),
+            "no stage": "stage = 3",
+            "a number": text.replace('"coarse"', "3"),
+            "above": 'extends = "../base"\n',
+        }
         ours.write_text(texts[change])
     result, _ = stage(system, "--alone")
     assert result.returncode == 1

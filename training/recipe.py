@@ -430,6 +430,8 @@ class Recipe:
             raise ValueError("loss.class_weights and augmentation.organ_shift_hu must name the same classes")
         if len(self.labels) != self.classes or len(set(self.labels)) != self.classes:
             raise ValueError(f"labels must be {self.classes} different names, as many as loss.class_weights")
+        if self.labels[0] != CHALLENGE_LABELS[0]:
+            raise ValueError(f"labels must begin with {CHALLENGE_LABELS[0]!r}, found {self.labels[0]!r}")
         if self.loss.distillation_weight and self.network.kind != "nnunet":
             raise ValueError("loss.distillation_weight is for networks of kind nnunet, whose features can be compared")
         if self.loss.counted_levels > self.network.supervised_levels:

@@ -204,11 +204,14 @@ class Run:
             raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
         if start.intensity != self.recipe.intensity and not what_fits:
             raise ValueError(
-                f"{weights}: trained on {start.intensity}, the recipe has {self.recipe.intensity}; say --what-fits"
+                f"{weights}: trained on {start.intensity}, the recipe has {self.recipe.intensity}; to begin with "
+                "what fits of them all the same say --what-fits"
             )
         begun = with_more_classes(start.weights, self.network, self.network.ends)
         if what_fits:
             begun = fitting(begun, self.network)
+            if not begun:
+                raise ValueError(f"{weights}: none of its tensors has its name and shape in the recipe's network")
             print(f"of {weights} {len(begun)} of {len(start.weights)} tensors fit")
         try:
             self.network.load_state_dict(begun, strict=not what_fits)
@@ -466,6 +469,8 @@ def _keep_memory() -> None:
 def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     """The run, resumed if it has begun, and where its volumes come from."""
     recipe = load_recipe(arguments.recipe)
+    if arguments.what_fits and not arguments.start_from:
+        raise ValueError("--what-fits goes with --start-from")
     if recipe.loss.needs_teacher and not arguments.teacher:
         raise ValueError(f"{arguments.recipe}: field loss asks for a teacher; name it with --teacher")
     if bool(recipe.loss.distillation_weight) != bool(arguments.distil_from):
@@ -500,12 +505,9 @@ def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequ
 
 
 def fitting(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Those of `weights` that have their name and shape in the network, too. ValueError if none has."""
+    """Those of `weights` that have their name and shape in the network, too."""
     own = network.state_dict()
-    fitted = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    if not fitted:
-        raise ValueError("none of the weights to start from fits the recipe's network")
-    return fitted
+    return {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
 
 
 def model_to_learn_from(run: Path, student: Recipe) -> nn.Module:

@@ -204,7 +204,7 @@ def load_bundle(folder: Path) -> Bundle:
     """The bundle in `folder`. SetupError names the file and the field that is wrong."""
     path = folder / FILE_NAME
     try:
-        table = json.loads(path.read_text())
+        table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SetupError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

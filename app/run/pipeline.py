@@ -21,7 +21,7 @@ from app.models.engine import Model, load_engine
 from app.run.outcome import Outcome
 from app.run.stage import Answer, run_stage
 from app.steps.merge import renamed
-from app.steps.resample import sees_beyond_edges, use_threads
+from app.steps.resample import CUBIC, sees_beyond_edges, use_threads
 from app.steps.restore import restore
 from app.steps.segment import averaged
 from app.steps.volumes import organ_volumes
@@ -33,6 +33,7 @@ from app.types import Labels
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
 BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
 BYTES_BEYOND_EDGES = 4  # where resampling sees voxels beyond the edges: a larger copy
+BYTES_OF_SPLINE = 8  # ITK's coefficients, float64
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
 
 Models: TypeAlias = dict[str, Model]
@@ -193,6 +194,7 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, walk: Walk, limit: int
     how, voxels = bundle.resampling, math.prod(scan.grid.shape)
     before = BYTES_BEFORE_RESAMPLING if how.order != RESAMPLE_NORMALISE else 0
     before += BYTES_BEYOND_EDGES if sees_beyond_edges(how) else 0
+    before += BYTES_OF_SPLINE if how.interpolation == CUBIC else 0
     here = scan.voxels.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
     per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
     needed = math.prod(fine.shape) * per_voxel + here

@@ -56,11 +56,12 @@ def drop_far(labels: Labels, *, label: int, max_planes: float) -> Labels:
     largest = 1 + int(np.bincount(parts.ravel())[1:].argmax())
     anchor = parts == largest
     regions = cc3d.connected_components(labels > 0, connectivity=26)
-    heights = np.arange(len(labels), dtype=np.float64)
     sizes = np.bincount(regions.ravel())
-    per_plane = np.stack([np.bincount(plane.ravel(), minlength=len(sizes)) for plane in regions])
-    centroids = heights @ per_plane / np.maximum(sizes, 1)  # where all is organ, no voxel is background
-    reference = heights @ anchor.sum((1, 2)) / anchor.sum()
+    heights = np.zeros(len(sizes), np.int64)  # of a region's voxels, summed
+    for z, plane in enumerate(regions):  # one at a time: specks may be a million regions
+        heights += z * np.bincount(plane.ravel(), minlength=len(sizes))
+    centroids = heights / np.maximum(sizes, 1)  # where all is organ, no voxel is background
+    reference = np.arange(len(labels)) @ anchor.sum((1, 2)) / anchor.sum()
     kept = np.abs(centroids - reference) <= max_planes
     kept[regions[anchor][0]] = True
     return np.where(kept[regions], labels, 0).astype(np.uint8)

@@ -60,7 +60,7 @@ def label_range(
     low, high = max(lowest - below_mm, 0), min(lowest + above_mm, grid.extent[0])
     low = max(min(low, high - at_least_mm), 0)
     z0, z1 = _voxels(low, max(high, low + at_least_mm), grid.spacing[0], grid.shape[0])
-    return Box((z0, 0, 0), (z1, *grid.shape[1:]))
+    return Box((z0, 0, 0), (max(z1, z0 + 1), *grid.shape[1:]))  # one slice where no length is asked for
 
 
 def box_of_large_regions(labels: Labels, grid: Grid, *, min_voxels: int) -> Box | None:

@@ -20,6 +20,7 @@ WEIGHTS = ROOT / "weights"
 PRECISIONS = ("f32", "bf16")
 EVERY = EveryWindow()
 SCAN = "scan"  # what a stage sees that sees no region
+TAKEN = (SCAN, "read", "load", "restore", "write", "total")  # the last five are what a case's own seconds are called
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Stage:
     def __post_init__(self) -> None:
         one_of("engine", self.engine, ENGINES)
         one_of("precision", self.precision, PRECISIONS[:1] if self.engine == TORCHSCRIPT else PRECISIONS)
+        if len(set(self.bundles)) != len(self.bundles):
+            raise ValueError(f"with_bundles must name others than bundle, each once, found {list(self.with_bundles)}")
         if self.min_height_mm < 0:
             raise ValueError(f"min_height_mm must be zero or more, found {self.min_height_mm}")
 
@@ -117,8 +120,11 @@ class System:
             raise ValueError(f"field title must be one line, found {self.title!r}")
         names = [*self.stage, *self.region, *self.merge]
         for name in names:
-            if not re.fullmatch(r"[\w-]+", name) or name == SCAN:
-                raise ValueError(f"{name!r} cannot be the name of a stage, region or merge (letters, digits, _ -)")
+            if not re.fullmatch(r"[\w-]+", name) or name in TAKEN:
+                raise ValueError(
+                    f"{name!r} cannot be the name of a stage, region or merge (letters, digits, _ -; not "
+                    f"{', '.join(TAKEN)})"
+                )
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"{min(twice)} names two of a stage, a region and a merge")
         for name, region in self.region.items():

@@ -22,6 +22,7 @@ from app.types import Labels
 T = TypeVar("T")
 
 MOST = 1e6  # mm or ml; a body has less of either
+MOST_VOXELS = 1e12  # a scan has fewer
 
 
 def choose(known: Mapping[str, type[T]], table: object, file: Path, field: str) -> T:
@@ -34,9 +35,9 @@ def choose(known: Mapping[str, type[T]], table: object, file: Path, field: str) 
     return parse(known[name], {key: value for key, value in table.items() if key != "rule"}, file, field)
 
 
-def _at_least_zero(name: str, value: float) -> None:
-    if not 0 <= value <= MOST:
-        raise ValueError(f"{name} must be zero or more, {MOST:.0f} at most, found {value}")
+def _at_least_zero(name: str, value: float, most: float = MOST) -> None:
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} must be zero or more, {most:.0f} at most, found {value}")
 
 
 def _share(name: str, value: float) -> None:
@@ -142,7 +143,7 @@ class LargeRegionsBox(Locating):
     min_voxels: int
 
     def __post_init__(self) -> None:
-        _at_least_zero("min_voxels", self.min_voxels)
+        _at_least_zero("min_voxels", self.min_voxels, MOST_VOXELS)
 
     def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:  # noqa: ARG002
         return box_of_large_regions(labels, grid, min_voxels=self.min_voxels)
@@ -294,7 +295,7 @@ class CentreFirst(Walking):
 
     def __post_init__(self) -> None:
         _at_least_zero("min_ml", self.min_ml)
-        _at_least_zero("face_voxels", self.face_voxels)
+        _at_least_zero("face_voxels", self.face_voxels, MOST_VOXELS)
 
     @property
     def named(self) -> tuple[str, ...]:

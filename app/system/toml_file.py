@@ -28,7 +28,7 @@ def _read(path: Path, seen: tuple[Path, ...], hint: str) -> dict[str, Any]:
     if path in seen:
         raise SetupError(f"{path}: field extends goes round in a circle")
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SetupError(f"{path}: cannot be read: {error.strerror}{hint}") from error
     except (ValueError, RecursionError) as error:

@@ -206,6 +206,8 @@ def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():
         replace(recipe, labels=(*CHALLENGE_LABELS, "tumour"))
     with pytest.raises(ValueError, match="labels must be 14 different names"):
         replace(recipe, labels=(*CHALLENGE_LABELS[:-1], "liver"))
+    with pytest.raises(ValueError, match="labels must begin with 'background', found 'left_kidney'"):
+        replace(recipe, labels=CHALLENGE_LABELS[::-1])
 
 
 def test_a_half_resolution_network_sees_every_voxel():

@@ -434,7 +434,7 @@ def test_of_another_network_what_fits_is_taken(recipe, tmp_path, capsys):
     wider = replace(recipe.network, channels=(*channels, deepest + 1))
     other = replace(recipe, network=wider, intensity=replace(recipe.intensity, mean=0.0))
     second = Run(other, tmp_path / "second", CPU)
-    with pytest.raises(ValueError, match=r"the recipe has Intensity.*; say --what-fits"):
+    with pytest.raises(ValueError, match=r"the recipe has Intensity.*; to begin with .* say --what-fits"):
         second.start_from(first.out / "averaged.pt")
     second.start_from(first.out / "averaged.pt", what_fits=True)
     ours, theirs = second.averaged.module, first.averaged.module
@@ -445,9 +445,17 @@ def test_of_another_network_what_fits_is_taken(recipe, tmp_path, capsys):
     assert 0 < fits < of == len(theirs.state_dict())
 
 
-def test_a_network_that_nothing_fits_is_refused():
-    with pytest.raises(ValueError, match="none of the weights"):
-        train.fitting({"heads.0.bias": torch.zeros(3), "other": torch.zeros(1)}, torch.nn.Linear(2, 2))
+def test_what_fits_has_its_name_and_its_shape():
+    weights = {"heads.0.bias": torch.zeros(3), "weight": torch.zeros(2, 3), "bias": torch.zeros(2)}
+    assert train.fitting(weights, torch.nn.Linear(2, 2)).keys() == {"bias"}
+
+
+def test_a_network_that_nothing_fits_is_refused_by_the_name_of_the_file(recipe, tmp_path, monkeypatch):
+    first = Run(recipe, tmp_path / "first", CPU)
+    first.save()
+    monkeypatch.setattr(train, "fitting", lambda *_: {})
+    with pytest.raises(ValueError, match=r"first/averaged\.pt: none of its tensors has its name and shape"):
+        Run(recipe, tmp_path / "second", CPU).start_from(first.out / "averaged.pt", what_fits=True)
 
 
 def student(recipe, weight=0.0, channels=(2, 3, 4, 4, 4), **fields):

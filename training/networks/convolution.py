@@ -36,7 +36,9 @@ class Convolution(nn.Conv3d):
             and features.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
             and self.kernel_size in KERNELS
-            and self.stride == (1, 1, 1)
+            and self.stride == self.dilation == (1, 1, 1)
+            and self.padding == tuple(side // 2 for side in self.kernel_size)
+            and self.padding_mode == "zeros"
             and self.groups == 1
             and self.out_channels % AT_ONCE == 0
             and max(self.in_channels, self.out_channels) <= MOST_CHANNELS

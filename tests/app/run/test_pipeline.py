@@ -617,8 +617,8 @@ def test_memory_counts_the_masks_that_are_held(tmp_path):
         pytest.param(Resampling("resample-normalise"), 0, id="nothing"),
         pytest.param(Resampling("clip-resample-normalise"), 8, id="clipped: float32, twice"),
         pytest.param(Resampling("normalise-resample"), 8, id="normalised: float32, twice"),
-        pytest.param(Resampling(interpolation="cubic"), 4, id="a spline sees voxels beyond the edges: once more"),
-        pytest.param(Resampling("normalise-resample", interpolation="cubic"), 12, id="both"),
+        pytest.param(Resampling(interpolation="cubic"), 12, id="a spline: beyond the edges, and coefficients"),
+        pytest.param(Resampling("normalise-resample", interpolation="cubic"), 20, id="both"),
     ],
 )
 def test_memory_counts_what_is_made_of_the_scans_own_voxels(tmp_path, how, more):

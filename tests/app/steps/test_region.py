@@ -158,6 +158,16 @@ def test_a_range_of_half_slices_takes_them_whole():
     assert box == Box((8, 0, 0), (13, 1, 1))  # 17 to 25 mm
 
 
+@pytest.mark.parametrize(
+    ("lowest", "below_mm"), [pytest.param(0, 5, id="first slice"), pytest.param(2, 0, id="inside")]
+)
+def test_a_range_of_no_length_is_a_slice(lowest, below_mm):
+    labels = np.zeros((4, 1, 1), np.uint8)
+    labels[lowest:] = 1
+    box = label_range(labels, mm(4, 1, 1), label=1, below_mm=below_mm, above_mm=0, at_least_mm=0)
+    assert box == Box((lowest, 0, 0), (lowest + 1, 1, 1))
+
+
 def test_a_range_of_a_label_that_is_not_there():
     labels = np.full((2, 2, 2), 2, np.uint8)
     assert label_range(labels, mm(2, 2, 2), label=1, below_mm=1, above_mm=1, at_least_mm=0) is None

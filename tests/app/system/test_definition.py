@@ -147,6 +147,7 @@ WRONG = [
         "idle is used by nothing",
     ),
     ("a stage called scan", WHOLE + LATE.replace("late", "scan"), "'scan' cannot be the name"),
+    ("a stage called as a step is", WHOLE + LATE.replace("late", "total"), "'total' cannot be the name"),
     ("a stage of odd letters", WHOLE + LATE.replace("stage.late", 'stage."a b"'), "'a b' cannot be the name"),
     (
         "one name for two things",
@@ -491,6 +492,11 @@ WRONG_TOO = [
         "other bundles in a word",
         changed('["FOLDER/same"]', '"same"'),
         r"field stage\.search\.with_bundles must be a list",
+    ),
+    (
+        "a bundle that is averaged with itself",
+        changed("/same", "/one"),
+        r"stage\.search: with_bundles must name others than bundle, each once, found",
     ),
     (
         "another bundle that is not there",

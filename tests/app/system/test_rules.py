@@ -243,12 +243,10 @@ def test_a_rule_is_chosen_by_its_name(known, tmp_path):
         (partial(LabelRange, "liver", above_mm=1.0, at_least_mm=1.0), "below_mm"),
         (partial(LabelRange, "liver", below_mm=1.0, at_least_mm=1.0), "above_mm"),
         (partial(LabelRange, "liver", below_mm=1.0, above_mm=1.0), "at_least_mm"),
-        (LargeRegionsBox, "min_voxels"),
         (MarginBox, "margin_mm"),
         (partial(NearLabel, "liver"), "max_mm"),
         (partial(UntilOrgan, "liver"), "min_ml"),
         (partial(CentreFirst, tubes=(), face_voxels=1), "min_ml"),
-        (partial(CentreFirst, min_ml=1.0, tubes=()), "face_voxels"),
     ],
 )
 def test_what_rules_may_be_told(rule, name):
@@ -256,4 +254,16 @@ def test_what_rules_may_be_told(rule, name):
         assert getattr(rule(**{name: allowed}), name) == allowed
     for wrong in (-1, 1_000_001):
         with pytest.raises(ValueError, match=f"^{name} must be zero or more, 1000000 at most, found {wrong}"):
+            rule(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [(LargeRegionsBox, "min_voxels"), (partial(CentreFirst, min_ml=1.0, tubes=()), "face_voxels")],
+)
+def test_voxels_may_be_more_than_a_body_has_millimetres(rule, name):
+    for allowed in (0, 10**12):
+        assert getattr(rule(**{name: allowed}), name) == allowed
+    for wrong in (-1, 10**12 + 1):
+        with pytest.raises(ValueError, match=f"^{name} must be zero or more, 1000000000000 at most, found {wrong}"):
             rule(**{name: wrong})

@@ -97,6 +97,12 @@ def test_what_the_loops_are_not_for(inputs, outputs, options):
     assert not way(ours, features).startswith(LOOPS)
 
 
+@pytest.mark.parametrize("options", [{"padding": 0}, {"padding": 2, "dilation": 2}], ids=["padding", "dilation"])
+def test_a_size_that_is_not_kept_otherwise_is_left_to_torch(options):
+    ours = Convolution(2, 4, 3, **options)
+    assert not way(ours, torch.randn(1, 2, 5, 5, 5)).startswith(LOOPS)
+
+
 def test_small_volumes_are_left_to_torch(monkeypatch):
     monkeypatch.setattr(convolution, "FEWEST_VOXELS", 65)
     ours = layer(2, 4)
