@@ -198,7 +198,11 @@ def grain(image: Tensor) -> Tensor:
 
 def smoothed(field: Tensor) -> Tensor:
     """The mean of the 27 voxels around each; fewer at the border."""
-    return F.avg_pool3d(field[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    if min(field.shape) >= 3:
+        return F.avg_pool3d(field[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    # torch pools nothing that is thinner than its kernel, padding or not
+    values, there = (F.pad(part, (1,) * 6)[None, None] for part in (field, torch.ones_like(field)))
+    return (F.avg_pool3d(values, 3, 1) / F.avg_pool3d(there, 3, 1))[0, 0]
 
 
 def dilated(mask: Tensor, voxels: tuple[int, int, int]) -> Tensor:

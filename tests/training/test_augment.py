@@ -209,3 +209,12 @@ def test_a_mask_is_dilated_on_each_axis_by_itself():
     expected = torch.zeros(7, 7, 7)
     expected[2:5, 3, 1:6] = 1
     assert torch.equal(augment.dilated(mask, (1, 0, 2)), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 5), (3, 3, 3), (4, 1, 2)])
+def test_a_mean_is_of_the_voxels_that_are_there_however_thin(shape):
+    field = torch.arange(np.prod(shape), dtype=torch.float32).reshape(shape)
+    got = augment.smoothed(field)
+    for z, y, x in np.ndindex(shape):
+        around = field[max(0, z - 1) : z + 2, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
+        assert got[z, y, x].item() == pytest.approx(around.mean().item())
