@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
