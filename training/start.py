@@ -111,7 +111,8 @@ def _checked(state: Any, path: Path) -> dict[str, Tensor]:
     """Weights by name in float32. ValueError for anything else, and for numbers that are not finite."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: holds no weights by name; name a run's {AVERAGED} or a bundle's folder")
-    if not all(bool(value.isfinite().all()) for value in state.values()):
+    # a norm counts its batches in a whole number
+    known = [value.is_floating_point() or value.dim() == 0 for value in state.values()]
+    if not all(known) or not all(bool(value.isfinite().all()) for value in state.values()):
         raise ValueError(f"{path}: some of its weights are not finite numbers; start from others")
-    # a norm counts its batches in whole numbers
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
