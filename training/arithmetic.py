@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+HAS_NUMBA = find_spec("numba") is not None  # not beside a pack, where torch is all there is
+
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16.
@@ -30,7 +32,7 @@ def use_threads(count: int) -> None:
     Numba begins with as many as there are cores, and as both use OpenMP its first loop would give torch as many too:
     two runs of one thread each would wait for each other, and a run that goes on would round its first step otherwise.
     """
-    if find_spec("numba"):
+    if HAS_NUMBA:
         import numba
 
         import training.networks.convolution_loops  # noqa: F401, says which kind of threads numba begins

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from training.arithmetic import autocast
 from training.recipe import SMALLEST_SIDE, Intensity, Recipe, Stage
-from training.sample import STRAIGHT, FieldOfView, read_view
+from training.sample import STRAIGHT, FieldOfView, as_learnt, read_view
 from training.volumes import Volume, Volumes
 
 
@@ -50,19 +50,15 @@ def whole(volume: Volume, recipe: Recipe, stage: Stage) -> tuple[Tensor, Tensor]
     """
     extent = np.array(volume.extent)
     if stage.kind == "scan":
-        view, shape = FieldOfView(np.zeros(3), extent), stage.shape
-        return _one_organ(read_view(volume, view, STRAIGHT, shape, recipe), recipe)
+        image, labels = read_view(volume, FieldOfView(np.zeros(3), extent), STRAIGHT, stage.shape, recipe)
+        return image, as_learnt(labels, recipe)
     voxels = [max(1, round(e / s)) for e, s in zip(extent, stage.spacing_mm, strict=True)]
     multiple = recipe.network.multiple
     z, y, x = (side * max(SMALLEST_SIDE, math.ceil(n / side)) for n, side in zip(voxels, multiple, strict=True))
     size = np.array((z, y, x)) * (extent / voxels)
     view = FieldOfView(size / extent - 1, size)  # begins where the volume does
-    return _one_organ(read_view(volume, view, STRAIGHT, (z, y, x), recipe), recipe)
-
-
-def _one_organ(sample: tuple[Tensor, Tensor], recipe: Recipe) -> tuple[Tensor, Tensor]:
-    image, labels = sample
-    return image, labels.clamp(max=1) if recipe.data.one_organ else labels
+    image, labels = read_view(volume, view, STRAIGHT, (z, y, x), recipe)
+    return image, as_learnt(labels, recipe)
 
 
 def predict(network: SegmentationNetwork, image: Tensor, intensity: Intensity, device: torch.device) -> Tensor:

@@ -66,13 +66,13 @@ def rounded(network: nn.Module, samples: list[NDArray[np.float32]]) -> nn.Module
     return candidate
 
 
-def calibration_inputs(recipe: Recipe, data: Path) -> Iterator[NDArray[np.float32]]:
+def calibration_inputs(recipe: Recipe, data: Path, count: int) -> Iterator[NDArray[np.float32]]:
     """Normalised training samples (1, 1, z, y, x), undisturbed, at the last stage's grid; from a folder or a pack."""
     stage = recipe.stages[-1]
     volumes = open_pack(data).volumes(recipe, stage, False) if is_pack(data) else OnDemand(data, recipe, stage)
     sampler = Sampler(volumes, recipe, stage)
     rng = np.random.default_rng(recipe.seed)
-    for _ in range(recipe.export.calibration_samples):
+    for _ in range(count):
         image, _ = sampler.draw_plain(rng)
         yield normalised(image, recipe.intensity)[None, None].numpy()
 
@@ -289,10 +289,11 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     past = provenance(recipe, run)
     folder.mkdir()
     network = trained_network(recipe, run)
-    samples = list(calibration_inputs(recipe, data))
+    engines = recipe.export.engines or ((FLOAT32, INT8, TORCHSCRIPT) if recipe.role == "fine" else (FLOAT32, INT8))
+    all_samples = recipe.export.calibration_samples  # INT8 alone needs as many
+    samples = list(calibration_inputs(recipe, data, all_samples if INT8 in engines else ROUNDING_SAMPLES))
     lighter = rounded(network, samples)
     stored, as_float16 = (lighter or network), lighter is not None
-    engines = recipe.export.engines or ((FLOAT32, INT8, TORCHSCRIPT) if recipe.role == "fine" else (FLOAT32, INT8))
     export_openvino(stored, recipe, samples, folder, as_float16=as_float16, engines=engines)
     if TORCHSCRIPT in engines:
         export_torchscript(stored, samples, folder, as_float16=as_float16)

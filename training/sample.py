@@ -86,7 +86,7 @@ class Sampler:
         if self.stage.kind == "scan":
             image = surround(image, self.recipe.augmentation, rng)
         image, labels = disturb(image, labels, self.recipe.augmentation, spacing, self.recipe.intensity, rng)
-        return image, labels.clamp(max=1) if self.recipe.data.one_organ else labels, self._is_pseudo
+        return image, as_learnt(labels, self.recipe), self._is_pseudo
 
     def draw_plain(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The same of an undisturbed volume, for calibration: a whole scan, or a patch."""
@@ -263,6 +263,11 @@ def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:
         rings = ((1.0, 40.0), (0.92, float(rng.uniform(500, 1500))), (0.85, float(rng.uniform(15, 45))))
         image = augment.phantom(shape, [(y, x, r * part * ratio, r * part, hu) for part, hu in rings], air)
     return augment.add_noise(image, float(rng.choice([0, 5, 25])), int(rng.integers(2**31)))
+
+
+def as_learnt(labels: Tensor, recipe: Recipe) -> Tensor:
+    """Labels as the network learns them: all organs as one where the recipe says so."""
+    return labels.clamp(max=1) if recipe.data.one_organ else labels
 
 
 def read_view(volume: Volume, view: FieldOfView, warp: Warp, shape: Shape, recipe: Recipe) -> tuple[Tensor, Tensor]:

@@ -199,9 +199,7 @@ class Run:
                 raise ValueError(f"{self.out} began with {began or 'no weights'}, not {name}; begin another run")
             return
         start = read_start(weights, self.recipe.role)
-        seen = {patient for entry in start.history for patient in entry["patients"]} & {*self.recipe.data.fold_patients}
-        if seen and any(stage.hold_out for stage in self.recipe.stages):
-            raise ValueError(f"{weights}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
+        refuse_the_fold(weights, start.history, self.recipe)
         if start.intensity != self.recipe.intensity and not what_fits:
             raise ValueError(
                 f"{weights}: trained on {start.intensity}, the recipe has {self.recipe.intensity}; to begin with "
@@ -492,6 +490,13 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     return run, load
 
 
+def refuse_the_fold(source: Path, history: list[dict[str, Any]], recipe: Recipe) -> None:
+    """ValueError where weights have seen, as their history says, patients whom the recipe holds out."""
+    seen = {patient for entry in history for patient in entry["patients"]} & {*recipe.data.fold_patients}
+    if seen and any(stage.hold_out for stage in recipe.stages):
+        raise ValueError(f"{source}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
+
+
 def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequence[nn.Module]) -> dict[str, Tensor]:
     """`weights` for a network that knows more classes: what scores those begins as the network has it."""
     own = network.state_dict()
@@ -518,9 +523,7 @@ def model_to_learn_from(run: Path, student: Recipe) -> nn.Module:
     """
     past = read_past(run)
     recipe = saved_recipe(past["recipe"])
-    seen = {patient for entry in past["history"] for patient in entry["patients"]} & {*student.data.fold_patients}
-    if seen and any(stage.hold_out for stage in student.stages):
-        raise ValueError(f"{run}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
+    refuse_the_fold(run, past["history"], student)
     if recipe.intensity != student.intensity:
         raise ValueError(f"{run}: trained on {recipe.intensity}, the recipe has {student.intensity}")
     try:

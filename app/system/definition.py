@@ -211,8 +211,8 @@ def _check_bundles(system: System, path: Path) -> None:
             raise SetupError(f"{where}.walk: {stage.bundle} sees all at once and has no windows")
     for name, region in system.region.items():
         _check_named(region.rule, names[region.of], f"{path}: field region.{name}")
+    names = _with_merges(names, system)
     for name, merge in system.merge.items():
-        names[name] = merged_names([names[other] for other in merge.of])
         if len(names[name]) > MOST_LABELS:
             raise SetupError(f"{path}: field merge.{name}.of: {len(names[name])} labels in all, {MOST_LABELS} at most")
         _check_named(merge.rule, names[name], f"{path}: field merge.{name}")
@@ -240,9 +240,15 @@ def _check_named(rule: Rule, labels: tuple[str, ...], where: str) -> None:
 def mask_labels(system: System) -> tuple[str, ...]:
     """Names of the labels of a system's masks, by id. SetupError where a bundle cannot be read."""
     names = {name: load_bundle(WEIGHTS / stage.bundle).labels for name, stage in system.stage.items()}
+    return _with_merges(names, system)[system.result.of]
+
+
+def _with_merges(stages: dict[str, tuple[str, ...]], system: System) -> dict[str, tuple[str, ...]]:
+    """Labels by stage, and by merge, too."""
+    names = dict(stages)
     for name, merge in system.merge.items():
         names[name] = merged_names([names[other] for other in merge.of])
-    return names[system.result.of]
+    return names
 
 
 def merged_names(maps: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

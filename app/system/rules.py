@@ -69,6 +69,18 @@ class Rule:
         return ()
 
 
+@dataclass(frozen=True, slots=True)
+class OfOneLabel(Rule):
+    """label: the one that the rule is about."""
+
+    label: str
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The label."""
+        return (self.label,)
+
+
 class Locating(Rule, ABC):
     """Where to look: labels (z, y, x) to a box of the finer `grid` of the same extent; None where there is nothing."""
 
@@ -104,13 +116,12 @@ class OrganBox(Locating):
 
 
 @dataclass(frozen=True, slots=True)
-class LabelRange(Locating):
+class LabelRange(OfOneLabel, Locating):
     """Whole slices around the lowest voxel of a label (`app.steps.region.label_range`).
 
     below_mm, above_mm: of that voxel. at_least_mm: high, where the scan is.
     """
 
-    label: str
     below_mm: float
     above_mm: float
     at_least_mm: float
@@ -118,11 +129,6 @@ class LabelRange(Locating):
     def __post_init__(self) -> None:
         for name in ("below_mm", "above_mm", "at_least_mm"):
             _at_least_zero(name, getattr(self, name))
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The label."""
-        return (self.label,)
 
     def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:
         (label,) = seen.ids(self.named)
@@ -208,20 +214,14 @@ class LargeRegionsIfUnlocated(Cleaning):
 
 
 @dataclass(frozen=True, slots=True)
-class NearLabel(Cleaning):
+class NearLabel(OfOneLabel, Cleaning):
     """Regions whose centroid is further than `max_mm` above or below that of a label's largest part go
     (`app.steps.clean.drop_far`)."""
 
-    label: str
     max_mm: float
 
     def __post_init__(self) -> None:
         _at_least_zero("max_mm", self.max_mm)
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The label."""
-        return (self.label,)
 
     def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Labels:
         (label,) = seen.ids(self.named)
@@ -264,19 +264,13 @@ class EveryWindow(Walking):
 
 
 @dataclass(frozen=True, slots=True)
-class UntilOrgan(Walking):
+class UntilOrgan(OfOneLabel, Walking):
     """From the feet up to the first window that shows `min_ml` of a label (`app.steps.walk.until_organ`)."""
 
-    label: str
     min_ml: float
 
     def __post_init__(self) -> None:
         _at_least_zero("min_ml", self.min_ml)
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The label."""
-        return (self.label,)
 
     def __call__(self, grid: Grid, seen: Seen) -> Walk:
         (label,) = seen.ids(self.named)
@@ -334,32 +328,20 @@ class Overlay(Merging):
 
 
 @dataclass(frozen=True, slots=True)
-class Fallback(Merging):
+class Fallback(OfOneLabel, Merging):
     """label: the second map's, or the first one's where the second has none of it."""
 
-    label: str
     maps: ClassVar[int | None] = 2
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The label."""
-        return (self.label,)
 
     def __call__(self, maps: Sequence[Labels], seen: Seen) -> Labels:
         return fallback(maps, *seen.ids(self.named))
 
 
 @dataclass(frozen=True, slots=True)
-class RankedOverlay(Merging):
+class RankedOverlay(OfOneLabel, Merging):
     """label: merged as paper 003's code does (`app.steps.merge.ranked_overlay`)."""
 
-    label: str
     maps: ClassVar[int | None] = 2
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The label."""
-        return (self.label,)
 
     def __call__(self, maps: Sequence[Labels], seen: Seen) -> Labels:
         return ranked_overlay(maps, *seen.ids(self.named))

@@ -6,13 +6,13 @@ for 16 channels. So oneDNN is asked for by name, and weight gradients are compil
 96 channels takes less than half as long.
 """
 
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-HAS_NUMBA = find_spec("numba") is not None  # not beside a pack, where torch is all there is
+from training.arithmetic import HAS_NUMBA
+
 KERNELS = ((3, 3, 3), (1, 3, 3))
 AT_ONCE = 4  # outputs whose gradients are summed in one pass
 MOST_CHANNELS = 128  # of one side; above, and in small volumes, oneDNN's gradients are as fast

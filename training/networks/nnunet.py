@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.networks.convolution import Convolution
+from training.recipe import PLANS as STRIDES
 
 NEGATIVE_SLOPE = 0.01
 Triple = tuple[int, int, int]  # z, y, x
@@ -53,23 +54,22 @@ class Plan:
         return z, y, x
 
 
-_LAST_IN_PLANE = (WHOLE, HALF, HALF, HALF, HALF, HALF_IN_PLANE)
 # 000's teacher, patch 80x160x160, and every model of 003
-ISOTROPIC = Plan((32, 64, 128, 256, 320, 320), _LAST_IN_PLANE, 6 * (CUBE,), 5 * (CUBE,))
+ISOTROPIC = Plan((32, 64, 128, 256, 320, 320), STRIDES["isotropic"], 6 * (CUBE,), 5 * (CUBE,))
 # 000's student: half as wide and a stage deeper, at the same size, so that its two deepest stages are the teacher's
 DISTILLED = Plan(
     (16, 32, 64, 128, 256, 320, 320),
-    (WHOLE, HALF, HALF, HALF, HALF, WHOLE, HALF_IN_PLANE),
+    STRIDES["distilled"],
     7 * (CUBE,),
     6 * (CUBE,),
     kaiming=False,
 )
 # 002's student, patch 32x128x192: whole kernels on the way up even where those on the way down are flat
-SMALL = Plan((16, 32, 64, 128, 256), (WHOLE, HALF_IN_PLANE, HALF, HALF, HALF), (SLICE, *4 * (CUBE,)), 4 * (CUBE,))
+SMALL = Plan((16, 32, 64, 128, 256), STRIDES["small"], (SLICE, *4 * (CUBE,)), 4 * (CUBE,))
 # 004, patch 40x224x192: planned for thick slices and kept on the coarse grid
 ANISOTROPIC = Plan(
     (32, 64, 128, 256, 320, 320),
-    (WHOLE, HALF_IN_PLANE, HALF, HALF, HALF, HALF_IN_PLANE),
+    STRIDES["anisotropic"],
     (SLICE, *5 * (CUBE,)),
     (SLICE, *4 * (CUBE,)),
     up_bias=True,
