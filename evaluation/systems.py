@@ -2,8 +2,9 @@
 
 VAL holds `NAME_0000.nii.gz` and `NAME.nii.gz`. Each scan goes through the whole pipeline in a process of its own; DSC
 and NSD are means over the scans of each one's mean over the 13 organs present, seconds the median, memory the largest
-peak. Figures go into `systems/measured.json`, which `python -m app --list-systems` shows, and into the table in
-`systems/README.md`; masks and times into OUT. Without VAL only the table is written anew.
+peak. Figures go into `systems/measured.json`, which `python -m app --list-systems` shows, and into the tables in
+`systems/README.md` and `systems/ablations/README.md`; masks and times into OUT. Without VAL only the tables are written
+anew.
 
 Exit status: 0 all done, 1 some systems or scans were not (each has its line), 2 nothing could be measured.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from app.errors import SetupError, VisceraError
 from app.system import definition
-from evaluation.maintenance.system_figures import measure_system, record, write_table
+from evaluation.maintenance.system_figures import ablation_names, measure_system, record, write_tables
 from evaluation.shared.masks import mask_paths
 
 INTERRUPTED, TERMINATED = 130, 143  # exit statuses, as shells have them
@@ -26,7 +27,7 @@ def main() -> None:
     """Parses the arguments, measures, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", metavar="VAL", help="folder of NAME_0000.nii.gz and NAME.nii.gz")
-    parser.add_argument("--systems", nargs="+", metavar="NAME", help="by itself all that there are")
+    parser.add_argument("--systems", nargs="+", metavar="NAME", help="by itself all that there are, ablations too")
     parser.add_argument("--out", type=Path, default=Path("build/systems"), help="default: %(default)s")
     parser.add_argument("--time-limit", type=float, default=600, help="seconds a scan may take (default: %(default)s)")
     arguments = parser.parse_args()
@@ -36,13 +37,13 @@ def main() -> None:
         parser.error("--systems goes with VAL, which is measured on")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that no process is left behind
     try:
-        write_table(definition.SYSTEMS / "README.md")  # before minutes are spent on what could not be written
+        write_tables()  # before minutes are spent on what could not be written
         if arguments.data is None:
             parser.exit(0)
         if not any(arguments.data.glob("*_0000.nii.gz")):
             parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
         mask_paths(arguments.data, some=True)
-        names = arguments.systems or definition.system_names()
+        names = arguments.systems or [*definition.system_names(), *ablation_names()]
         whole = [_measure(name, arguments) for name in names]
     except KeyboardInterrupt:
         parser.exit(INTERRUPTED, "interrupted; the systems that are done are in systems/measured.json\n")
@@ -59,7 +60,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> bool | None:
         print(f"{name}: not measured: {error}", file=sys.stderr, flush=True)
         return None
     record(name, measured)
-    write_table(definition.SYSTEMS / "README.md")
+    write_tables()
     for warning in warnings:
         print(f"{name}: warning: {warning}", file=sys.stderr)
     print(f"{name}: DSC {measured.mean_dice}, NSD {measured.mean_nsd}, {measured.seconds} s", flush=True)

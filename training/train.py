@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -50,6 +50,7 @@ from training.run_files import (
 from training.sample import Sampler
 from training.start import read_start, start_name
 from training.teacher import Teacher
+from training.transplant import fitted, with_more_classes
 from training.volumes import DataError, Volumes
 from training.weighted_loss import warm_up_share, weighted_loss
 
@@ -187,7 +188,7 @@ class Run:
     def start_from(self, weights: Path, *, what_fits: bool = False) -> None:
         """Begins with another run's averaged weights or a bundle's, of a network of the same channels.
 
-        what_fits: of another network, those that have its name and shape there, whatever its scale of HU.
+        what_fits: of another network, those that `training.transplant.fitted` finds, whatever its scale of HU.
 
         A run that has begun with them goes on. ValueError, FileNotFoundError or app's SetupError if it began with
         others, if there are none, if they are of another network (its strides may differ) or another scale of HU, or
@@ -207,9 +208,9 @@ class Run:
             )
         begun = with_more_classes(start.weights, self.network, self.network.ends)
         if what_fits:
-            begun = fitting(begun, self.network)
+            begun = fitted(begun, self.network)
             if not begun:
-                raise ValueError(f"{weights}: none of its tensors has its name and shape in the recipe's network")
+                raise ValueError(f"{weights}: none of its tensors fits one of the recipe's network")
             print(f"of {weights} {len(begun)} of {len(start.weights)} tensors fit")
         try:
             self.network.load_state_dict(begun, strict=not what_fits)
@@ -495,24 +496,6 @@ def refuse_the_fold(source: Path, history: list[dict[str, Any]], recipe: Recipe)
     seen = {patient for entry in history for patient in entry["patients"]} & {*recipe.data.fold_patients}
     if seen and any(stage.hold_out for stage in recipe.stages):
         raise ValueError(f"{source}: trained on {', '.join(sorted(seen))}, whom this recipe holds out")
-
-
-def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """`weights` for a network that knows more classes: what scores those begins as the network has it."""
-    own = network.state_dict()
-    modules = {module: name for name, module in network.named_modules()}
-    fitted = dict(weights)
-    for name in (f"{modules[end]}.{kind}" for end in ends for kind in ("weight", "bias")):
-        if name in weights and name in own and weights[name].shape[1:] == own[name].shape[1:]:
-            more = own[name][len(weights[name]) :]
-            fitted[name] = torch.cat([weights[name], more])
-    return fitted
-
-
-def fitting(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Those of `weights` that have their name and shape in the network, too."""
-    own = network.state_dict()
-    return {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
 
 
 def model_to_learn_from(run: Path, student: Recipe) -> nn.Module:

@@ -6,7 +6,7 @@ writes.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +58,11 @@ class Entry:
     error: str | None = None
 
 
-def entries() -> list[Entry]:
-    """Every system that has a name, in the order of the names. SetupError only for figures that cannot be read."""
+def entries(names: Iterable[str] | None = None) -> list[Entry]:
+    """Of these systems, or of all that have a name, in the order of the names. SetupError only for figures that cannot
+    be read."""
     measured = read_measured()
-    return [_entry(name, measured.get(name)) for name in system_names()]
+    return [_entry(name, measured.get(name)) for name in (system_names() if names is None else names)]
 
 
 def _entry(name: str, measured: Measured | None) -> Entry:

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from app.errors import SetupError
 from app.files.cases import case_name
@@ -20,8 +21,12 @@ from evaluation.shared.protocol import MEGABYTE, ORGANS
 from evaluation.shared.spread import spread
 
 PAPERS = "papers.json"
+ABLATIONS = "ablations"  # a folder beside the systems: what their tables compare, by title
+TABLES = "tables.json"
 BEGIN, END = "<!-- measured: python -m evaluation.systems writes from here -->", "<!-- measured: to here -->"
 HEAD = ("system", "locates", "runs", "merges", "MB", "s", "peak MB", "DSC here", "NSD here", "its paper reports")
+COMPARED = ("system", "", "MB", "s", "peak MB", "DSC here", "NSD here")
+README = "README.md"
 NOTHING, NOT_MEASURED, NOT_QUIET = "-", "not measured", "\\*"
 IN_WORDS = {"openvino-int8": "INT8", "torchscript": "TorchScript"}
 RULE_NAMES: dict[type[Rule], str] = {
@@ -76,21 +81,46 @@ def _known(measured: Measured) -> dict[str, object]:
     return {name: value for name, value in asdict(measured).items() if value not in (None, (), "")}
 
 
-def write_table(document: Path) -> None:
-    """The table of all systems into a document, between its two marks. SetupError where it has none."""
+def ablation_names() -> list[str]:
+    """The systems that are there only to be compared with others, as `load_system` finds them."""
+    return [f"{ABLATIONS}/{path.stem}" for path in sorted((definition.SYSTEMS / ABLATIONS).glob("*.toml"))]
+
+
+def write_tables() -> None:
+    """The table of all systems, and those of ablations where there are some, each into its folder's README.md."""
+    write_table(definition.SYSTEMS / README, table())
+    if ablation_names():
+        write_table(definition.SYSTEMS / ABLATIONS / README, ablation_tables())
+
+
+def write_table(document: Path, text: str) -> None:
+    """`text` into a document, between its two marks. SetupError where it has none."""
     before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SetupError(f"{document}: has no lines {BEGIN} and {END}, between which the table goes")
-    document.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}", encoding="utf-8")
+    document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def table() -> str:
     """All systems, those of the project first, then those of papers in the papers' order."""
-    papers = _papers()
+    papers = _json_table(definition.SYSTEMS / PAPERS)
     lines = [_line(HEAD), _line(("---",) * len(HEAD))]
     for entry in sorted(entries(), key=lambda entry: (papers.get(entry.name, ""), entry.name)):
         lines.append(_line((f"`{entry.name}`", *_parts(entry), *_figures(entry), papers.get(entry.name, NOTHING))))
+    return "\n".join(lines)
+
+
+def ablation_tables() -> str:
+    """A table for every title of `tables.json`, of the systems that it lists."""
+    tables = _json_table(definition.SYSTEMS / ABLATIONS / TABLES)
+    return "\n\n".join(f"**{title}**\n\n{_compared(names)}" for title, names in tables.items())
+
+
+def _compared(names: list[str]) -> str:
+    lines = [_line(COMPARED), _line(("---",) * len(COMPARED))]
+    for entry in entries(names):
+        lines.append(_line((f"`{Path(entry.name).name}`", entry.title or NOTHING, *_figures(entry))))
     return "\n".join(lines)
 
 
@@ -98,14 +128,13 @@ def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _papers() -> dict[str, str]:
-    """What papers report, by the system that is made after them; none where there is no file of it."""
-    path = definition.SYSTEMS / PAPERS
+def _json_table(path: Path) -> dict[str, Any]:
+    """What a file says by name; nothing where there is no such file."""
     try:
-        papers: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise SetupError(f"{path}: cannot be read: {error}") from error
-    return papers
+    return found
 
 
 def _parts(entry: Entry) -> tuple[str, str, str]:

@@ -10,7 +10,16 @@ from app.system.catalogue import Measured, entries, read_measured
 from evaluation.efficiency.measure import Run, Sample, Usage
 from evaluation.efficiency.timing import judged
 from evaluation.maintenance import system_figures
-from evaluation.maintenance.system_figures import BEGIN, END, measure_system, record, table, write_table
+from evaluation.maintenance.system_figures import (
+    BEGIN,
+    END,
+    ablation_names,
+    measure_system,
+    record,
+    table,
+    write_table,
+    write_tables,
+)
 from evaluation.shared.protocol import ORGANS
 from tests.files import body_phantom, lps_affine, save_nifti
 from tests.made_up import save_bundle, save_project
@@ -137,15 +146,34 @@ def test_the_table_says_what_each_is_and_what_is_known(project):
     assert found["torn"] == "| `torn` | cannot be read | - | - | - | - | - | not measured | - | - |"
 
 
+def test_ablations_are_compared_by_the_tables_that_name_them(project):
+    """They are no systems of a name, and what they extend may lie beside their folder."""
+    folder = project / "systems" / "ablations"
+    folder.mkdir()
+    (folder / "alone.toml").write_text('extends = "../ours"\ntitle = "ours alone"\n')
+    (folder / "tables.json").write_text('{"What it is worth": ["ours", "ablations/alone"]}')
+    for name in ("", "ablations"):
+        (project / "systems" / name / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    assert ablation_names() == ["ablations/alone"]
+    record("ablations/alone", Measured(mean_dice=0.5, mean_nsd=0.6, seconds=3.0))
+    write_tables()
+    assert "alone" not in (project / "systems" / "README.md").read_text()
+    _, _, title, _, head, _, ours, alone, *_ = (folder / "README.md").read_text().splitlines()
+    assert title == "**What it is worth**"
+    assert head == "| system |  | MB | s | peak MB | DSC here | NSD here |"
+    assert ours.endswith("| 1.0 | - | - | not measured | - |")
+    assert alone == "| `alone` | ours alone | 1.0 | 3.0 | - | 0.500 | 0.600 |"
+
+
 @pytest.mark.usefixtures("project")
 def test_only_what_is_between_the_marks_is_written(tmp_path):
     document = tmp_path / "README.md"
     document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     for _ in range(2):
-        write_table(document)
-        assert document.read_text() == f"before\n{BEGIN}\n\n{table()}\n\n{END}\nafter\n"
+        write_table(document, "a table")
+        assert document.read_text() == f"before\n{BEGIN}\n\na table\n\n{END}\nafter\n"
     for text in (f"{BEGIN}\nno end", f"{END}\n{BEGIN}", ""):
         document.write_text(text)
         with pytest.raises(SetupError, match=r"README\.md: has no lines .*between which the table goes"):
-            write_table(document)
+            write_table(document, "a table")
         assert document.read_text() == text
