@@ -106,6 +106,31 @@ INT8 = ["bundle.json", "model-int8.bin", "model-int8.xml"]
 FIGURES = "systems/measured.json"
 
 
+PAPERS = ["lyy1", "hanglok", "sdust", "cfs", "dkfz"]
+
+
+@needs_cases
+@pytest.mark.parametrize("system", PAPERS)
+def test_a_published_system_in_its_own_container(tmp_path, folders, project, system):
+    """Read-only, by a user without rights: the scan's geometry, plausible organs, and nothing said but its line."""
+    name, (inputs, outputs) = f"{NAME}-{system}", folders
+    try:
+        result = build(project, tmp_path, "--system", system, name)
+        assert result.returncode == 0, result.stderr
+        shutil.copy(CASES / "hcc_006_0000.nii.gz", inputs)
+        options = ["--read-only", "--cap-drop", "ALL", "--user", "12345:12345"]
+        result = run(
+            name, folders, *options, command=["sh", "predict.sh", "--report", "/workspace/outputs/report.jsonl"]
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+    finally:
+        subprocess.run(["docker", "image", "rm", "-f", name], capture_output=True, check=False)
+    mask, scan = nib.load(outputs / "hcc_006.nii.gz"), nib.load(inputs / "hcc_006_0000.nii.gz")
+    assert mask.shape == scan.shape
+    np.testing.assert_array_equal(mask.affine, scan.affine)
+    check_volumes(json.loads((outputs / "report.jsonl").read_text())["volume_ml"])
+
+
 def test_the_default_image_holds_the_systems_that_run_on_its_bundles(image, folders):
     names = ["viscera-bf16", "viscera-float32", "viscera"]
     systems = [path for path in held(image, folders, "systems") if path != FIGURES]
