@@ -499,7 +499,13 @@ def load_recipe(path: Path) -> Recipe:
 
     recipe = parse(Recipe, read_toml(path), path)
     if recipe.export.window is not None:
-        parse(Window, recipe.export.window, path, "export.window")
+        window = parse(Window, recipe.export.window, path, "export.window")
+        for small, large, side in zip(window.smallest, window.largest, recipe.network.multiple, strict=True):
+            if small % side or large % side or (small != large and window.multiple % side):
+                raise SetupError(
+                    f"{path}: field export.window: a window's sides must be multiples of {recipe.network.multiple}, "
+                    "the network's; choose smallest, largest and multiple so"
+                )
     if recipe.export.resampling is not None:
         parse(Resampling, recipe.export.resampling, path, "export.resampling")
     if unknown := [name for name in recipe.export.engines if name not in ENGINES]:

@@ -29,7 +29,7 @@ def fitted(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     own = network.state_dict()
     layers = {f"{name}.weight".lstrip("."): layer for name, layer in network.named_modules()}
     joined = {id(layer) for layer in getattr(network, "joined", ())}
-    begun = {}
+    begun: dict[str, Tensor] = {}
     for name in weights.keys() & own.keys():
         layer = layers.get(name)
         is_transposed = isinstance(layer, nn.ConvTranspose3d)

@@ -83,6 +83,12 @@ def test_the_fold_is_named_once():
         ("[optimiser]", "[optimiser]\nwarm_up_steps = 0", "warm_up_steps and gradient_norm must be above"),
         ('role = "fine"', 'role = "localiser"', "a localiser sees whole scans"),
         ("[export.window]", '[export]\nengines = ["onnx"]\n[export.window]', "export.engines must be of .*'onnx'"),
+        ("multiple = 16", "multiple = 8", r"export\.window: a window's sides must be multiples of \(16, 16, 16\)"),
+        (
+            "largest = [128, 176, 144]\nsmallest = [64, 64, 64]\nmultiple = 16",
+            "largest = [72, 72, 72]\nsmallest = [72, 72, 72]\nmultiple = 8",
+            r"export\.window: a window's sides",
+        ),
         ("[export.window]", '[export.resampling]\norder = "any"\n[export.window]', "export.resampling: order must be"),
         (
             "[export.window]",
