@@ -17,6 +17,7 @@ from pathlib import Path
 
 from app.errors import SetupError, VisceraError
 from app.system import definition
+from app.system.catalogue import entries
 from evaluation.maintenance.system_figures import ablation_names, measure_system, record, write_tables
 from evaluation.shared.masks import mask_paths
 
@@ -43,13 +44,22 @@ def main() -> None:
         if not any(arguments.data.glob("*_0000.nii.gz")):
             parser.exit(2, f"{arguments.data}: no scans NAME_0000.nii.gz here\n")
         mask_paths(arguments.data, some=True)
-        names = arguments.systems or [*definition.system_names(), *ablation_names()]
+        names = arguments.systems or _all_names()
         whole = [_measure(name, arguments) for name in names]
     except KeyboardInterrupt:
         parser.exit(INTERRUPTED, "interrupted; the systems that are done are in systems/measured.json\n")
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
     parser.exit(0 if all(whole) else 1 if any(done is not None for done in whole) else 2)
+
+
+def _all_names() -> list[str]:
+    """Every system, and those ablations whose bundles are there: not all of them ship."""
+    ablations = entries(ablation_names())
+    for entry in ablations:
+        if entry.error:
+            print(f"{entry.name}: left out: {entry.error}", file=sys.stderr, flush=True)
+    return [*definition.system_names(), *(entry.name for entry in ablations if not entry.error)]
 
 
 def _measure(name: str, arguments: argparse.Namespace) -> bool | None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequence[nn.Module]) -> dict[str, Tensor]:
     """`weights` for a network that knows more classes: what scores those begins as the network has it."""
-    own = network.state_dict()
+    own = _on_cpu(network)
     modules = {module: name for name, module in network.named_modules()}
     begun = dict(weights)
     for name in (f"{modules[end]}.{kind}" for end in ends for kind in ("weight", "bias")):
@@ -21,23 +21,32 @@ def with_more_classes(weights: dict[str, Tensor], network: nn.Module, ends: Sequ
 def fitted(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """What a network can begin with of another one's weights: those of its names, made to fit where that is possible.
 
-    A layer may be wider: its first channels are the old ones and see nothing of the new ones, which begin as the
-    network has them, so that the whole computes what it did (as Net2Net's, https://arxiv.org/abs/1511.05641). A
-    kernel may be flat where the other is not: it is the sum over its slices, or lies in the middle; of a transposed
-    convolution, whose kernel is its stride, the mean, or the same for each. Left out is what is narrower than it was.
+    A network that says which of its convolutions see two features `joined` may be wider: its first channels are the old
+    ones and see nothing of the new ones, which begin as the network has them, so that the whole computes what it did
+    (as Net2Net's, https://arxiv.org/abs/1511.05641). Of others what is wider is left out. A kernel may be flat where
+    the other is not: it is the sum over its slices, or lies in the middle; of a transposed convolution, whose kernel is
+    its stride, the mean, or the same for each. Left out is what is narrower than it was.
     """
-    own = network.state_dict()
+    own = _on_cpu(network)
     layers = {f"{name}.weight".lstrip("."): layer for name, layer in network.named_modules()}
     joined = {id(layer) for layer in getattr(network, "joined", ())}
+    may_be_wider = hasattr(network, "joined")
     begun: dict[str, Tensor] = {}
     for name in weights.keys() & own.keys():
         layer = layers.get(name)
         is_transposed = isinstance(layer, nn.ConvTranspose3d)
         kernel = _with_sides(weights[name], own[name].shape[2:], is_transposed=is_transposed)
-        if kernel is not None:
-            value = _wider(kernel, own[name], inputs=0 if is_transposed else 1, parts=2 if id(layer) in joined else 1)
-            begun |= {} if value is None else {name: value}
+        if kernel is None or not (may_be_wider or kernel.shape == own[name].shape):
+            continue
+        value = _wider(kernel, own[name], inputs=0 if is_transposed else 1, parts=2 if id(layer) in joined else 1)
+        if value is not None:
+            begun[name] = value
     return begun
+
+
+def _on_cpu(network: nn.Module) -> dict[str, Tensor]:
+    """Its weights where saved ones are, wherever the network is."""
+    return {name: value.cpu() for name, value in network.state_dict().items()}
 
 
 def _with_sides(kernel: Tensor, sides: Sequence[int], *, is_transposed: bool) -> Tensor | None:
@@ -52,7 +61,7 @@ def _with_sides(kernel: Tensor, sides: Sequence[int], *, is_transposed: bool) ->
             kernel = kernel.mean(axis, keepdim=True) if is_transposed else kernel.sum(axis, keepdim=True)
         elif before == 1 and is_transposed:
             kernel = kernel.repeat_interleave(side, axis)
-        elif before == 1:
+        elif before == 1 and side % 2:
             around = [kernel.new_zeros(kernel.shape)] * (side // 2)
             kernel = torch.cat([*around, kernel, *around], axis)
         else:

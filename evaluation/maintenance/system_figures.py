@@ -131,9 +131,11 @@ def _line(cells: tuple[str, ...]) -> str:
 def _json_table(path: Path) -> dict[str, Any]:
     """What a file says by name; nothing where there is no such file."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise SetupError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise SetupError(f"{path}: the file must be a table")
     return found
 
 

@@ -23,6 +23,11 @@ def test_every_recipe_here_loads_and_is_the_same_through_json(tmp_path, name):
     assert load_recipe(tmp_path / "recipe.json") == recipe
 
 
+@pytest.mark.parametrize("name", ["narrow", "lyy1-alone", "hanglok-round"])
+def test_those_that_no_paper_has_load_too(name):
+    assert load_recipe(RECIPES / f"{name}.toml").name == name
+
+
 def test_the_fold_is_named_once():
     folds = {load_recipe(RECIPES / f"{name}.toml").data.fold_patients for name in NAMES}
     assert len(folds) == 1

@@ -59,6 +59,11 @@ class PlainUNet(nn.Module):
         stem = self.down[0][0][0]  # type: ignore[index]
         return [stem, *self.heads]
 
+    @property
+    def joined(self) -> list[nn.Module]:
+        """The convolutions that see two features of one width, joined."""
+        return [stage[0] for stage in self.merge]  # type: ignore[index]
+
     def forward(self, volume: Tensor) -> Tensor:
         """Raw class scores (batch, class, z, y, x) of the finest level."""
         return self.levels(volume)[0]

@@ -35,6 +35,7 @@ from app.system.toml_file import read_toml
 from tests.models import FINE
 from training.recipe import CHALLENGE_LABELS
 
+ABLATIONS = SYSTEMS / "ablations"
 WHOLE = (SYSTEMS / "viscera.toml").read_text()
 
 
@@ -46,7 +47,7 @@ def test_every_system_here_loads_and_its_bundles_hold_what_it_asks_for(name):
         assert load_bundle(WEIGHTS / stage.bundle).engine_files(stage.engine)
 
 
-@pytest.mark.parametrize("name", system_names())
+@pytest.mark.parametrize("name", [*system_names(), *(f"ablations/{path.stem}" for path in ABLATIONS.glob("*.toml"))])
 def test_every_system_here_is_well_formed_whatever_bundles_are_there(name):
     path = SYSTEMS / f"{name}.toml"
     system = parse(System, read_toml(path), path)
@@ -54,6 +55,13 @@ def test_every_system_here_is_well_formed_whatever_bundles_are_there(name):
     rules += [rule for stage in system.stage.values() for rule in stage.clean]
     rules += [entry.rule for entry in (*system.region.values(), *system.merge.values())]
     assert {label for rule in rules for label in rule.named} <= {*CHALLENGE_LABELS[1:], "tumour"}
+
+
+def test_tables_of_ablations_name_systems_that_are_there():
+    tables = json.loads((ABLATIONS / "tables.json").read_text())
+    named = {name for names in tables.values() for name in names}
+    assert {name for name in named if not (SYSTEMS / f"{name}.toml").exists()} == set()
+    assert {f"ablations/{path.stem}" for path in ABLATIONS.glob("*.toml")} <= named
 
 
 def test_the_default_system():
