@@ -68,7 +68,10 @@ def _role(card: Any, path: Path) -> str:
 def _check_system(system: str, bundle: str) -> None:
     """ValueError where the scores are of a system that runs another bundle."""
     found = load_system(system)
-    used = Path(found.stage[found.result.of].bundle).name
+    name = found.result.of
+    while name in found.merge:  # what others are laid over
+        name = found.merge[name].of[0]
+    used = Path(found.stage[name].bundle).name
     if used != bundle:
         raise ValueError(f"of system {system}, which runs {used} and not {bundle}; validate with --system of its own")
 
