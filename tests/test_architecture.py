@@ -127,7 +127,7 @@ def test_only_one_place_knows_an_order():
 
 PACK_SIDE = (
     "arithmetic", "augment", "carry", "distillation", "evaluate", "lesions", "losses", "networks", "optimiser", "pack",
-    "recipe", "run_files", "sample", "start", "teacher", "train", "volumes", "weighted_loss",
+    "recipe", "run_files", "sample", "start", "teacher", "train", "transplant", "volumes", "weighted_loss",
 )  # fmt: skip
 NUMBA_SIDE = {"convolution_loops", "depthwise", "depthwise_loops"}  # imported where numba is
 PACK_FILES = [path for name in PACK_SIDE for path in (PROJECT / "training").glob(f"{name}.py")]
