@@ -63,12 +63,13 @@ def label_range(
     return Box((z0, 0, 0), (max(z1, z0 + 1), *grid.shape[1:]))  # one slice where no length is asked for
 
 
-def box_of_large_regions(labels: Labels, grid: Grid, *, min_voxels: int) -> Box | None:
-    """The box of `grid`, without a margin, around all connected regions of organs (6 neighbours) that fill `min_voxels`
-    of its voxels or more (paper 001); around the largest if none does; None without any.
+def box_of_large_regions(labels: Labels, grid: Grid, *, min_voxels: int, margin_mm: float = 0.0) -> Box | None:
+    """The box of `grid` around all connected regions of organs (6 neighbours) that fill `min_voxels` of its voxels or
+    more (paper 001, without a margin); around the largest if none does; None without any.
 
-    As if `labels` had been enlarged to `grid` first, each voxel of which reads the coarse one at floor(i * n / N): a
-    coarse voxel counts as often as it would be read.
+    margin_mm: around it, as many whole voxels as fit, as far as there are some. As if `labels` had been enlarged to
+    `grid` first, each voxel of which reads the coarse one at floor(i * n / N): a coarse voxel counts as often as it
+    would be read.
     """
     sources = [_read(fine, coarse) for fine, coarse in zip(grid.shape, labels.shape, strict=True)]
     times = [np.bincount(source) for source in sources]
@@ -86,8 +87,9 @@ def box_of_large_regions(labels: Labels, grid: Grid, *, min_voxels: int) -> Box 
     for axis, (source, at) in enumerate(zip(sources, read, strict=True)):
         others = tuple(a for a in range(3) if a != axis)
         hits = np.flatnonzero(np.isin(source, at[kept[regions].any(axis=others)]))
-        start.append(int(hits[0]))
-        stop.append(int(hits[-1]) + 1)
+        margin = int(margin_mm / grid.spacing[axis])
+        start.append(max(int(hits[0]) - margin, 0))
+        stop.append(min(int(hits[-1]) + 1 + margin, grid.shape[axis]))
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 

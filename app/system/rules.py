@@ -144,15 +144,17 @@ class LabelRange(OfOneLabel, Locating):
 
 @dataclass(frozen=True, slots=True)
 class LargeRegionsBox(Locating):
-    """Around regions of so many voxels of the scan, without a margin (`app.steps.region.box_of_large_regions`)."""
+    """Around regions of so many voxels of the scan (`app.steps.region.box_of_large_regions`)."""
 
     min_voxels: int
+    margin_mm: float = 0.0
 
     def __post_init__(self) -> None:
         _at_least_zero("min_voxels", self.min_voxels, MOST_VOXELS)
+        _at_least_zero("margin_mm", self.margin_mm)
 
     def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:  # noqa: ARG002
-        return box_of_large_regions(labels, grid, min_voxels=self.min_voxels)
+        return box_of_large_regions(labels, grid, min_voxels=self.min_voxels, margin_mm=self.margin_mm)
 
 
 @dataclass(frozen=True, slots=True)

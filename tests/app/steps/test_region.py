@@ -193,6 +193,14 @@ def test_a_box_around_two_voxels_without_a_margin():
     assert box_of_large_regions(labels, mm(8, 8, 8), min_voxels=1) == Box((2, 3, 4), (6, 4, 7))
 
 
+def test_a_margin_of_whole_voxels_around_large_regions_ends_with_the_scan():
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2, 3, 4] = labels[5, 3, 6] = 1
+    grid = Grid((8, 8, 8), (1.0, 2.0, 4.0))
+    assert box_of_large_regions(labels, grid, min_voxels=1, margin_mm=4.5) == Box((0, 1, 3), (8, 6, 8))
+    assert box_of_large_regions(labels, grid, min_voxels=1, margin_mm=0.9) == Box((2, 3, 4), (6, 4, 7))
+
+
 @pytest.mark.parametrize(
     ("size", "first", "last", "expected"),
     [(300, 10, 100, (24, 235)), (55, 10, 100, (5, 43)), (512, 30, 100, (120, 400)), (128, 30, 100, (30, 100))],

@@ -140,6 +140,7 @@ def test_boxes_of_large_regions_and_with_margins():
     labels = column(1, 0, 2, 2, 2, 0, 0, 0, 3, 3, 0, 0)
     assert LargeRegionsBox(2)(labels, TALL, SEEN) == Box((2, 0, 0), (10, 1, 1))
     assert LargeRegionsBox(3)(labels, TALL, SEEN) == Box((2, 0, 0), (5, 1, 1))
+    assert LargeRegionsBox(3, TALL.spacing[0])(labels, TALL, SEEN) == Box((1, 0, 0), (6, 1, 1))
     assert MarginBox(20.0)(labels * (labels == 2), TALL, SEEN) == Box((0, 0, 0), (6, 1, 1))
     assert LargeRegionsBox(2).named == MarginBox(0.0).named == ()
 
