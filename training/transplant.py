@@ -29,16 +29,16 @@ def fitted(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """
     own = _on_cpu(network)
     layers = {f"{name}.weight".lstrip("."): layer for name, layer in network.named_modules()}
-    joined = {id(layer) for layer in getattr(network, "joined", ())}
-    may_be_wider = hasattr(network, "joined")
+    joined = getattr(network, "joined", None)  # it may be wider if it says so
     begun: dict[str, Tensor] = {}
     for name in weights.keys() & own.keys():
         layer = layers.get(name)
         is_transposed = isinstance(layer, nn.ConvTranspose3d)
         kernel = _with_sides(weights[name], own[name].shape[2:], is_transposed=is_transposed)
-        if kernel is None or not (may_be_wider or kernel.shape == own[name].shape):
+        if kernel is None or (joined is None and kernel.shape != own[name].shape):
             continue
-        value = _wider(kernel, own[name], inputs=0 if is_transposed else 1, parts=2 if id(layer) in joined else 1)
+        parts = 2 if joined and layer in joined else 1
+        value = _wider(kernel, own[name], inputs=0 if is_transposed else 1, parts=parts)
         if value is not None:
             begun[name] = value
     return begun

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from app.errors import SetupError
 from app.models.bundle import load_bundle
@@ -117,12 +118,19 @@ def _named_files(system: System) -> Iterator[tuple[Path, str]]:
 def read_measured() -> dict[str, Measured]:
     """Figures by system; none where there is no file of them."""
     path = definition.SYSTEMS / FILE_NAME
+    table = json_table(path, "; remove it, or measure again")
+    return {name: parse(Measured, entry, path, name) for name, entry in table.items()}
+
+
+def json_table(path: Path, hint: str = "") -> dict[str, Any]:
+    """What a JSON file says by name; nothing where there is no such file. SetupError, with `hint`, if it cannot be
+    read."""
     if not path.exists():
         return {}
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise SetupError(f"{path}: cannot be read: {error}; remove it, or measure again") from error
+        raise SetupError(f"{path}: cannot be read: {error}{hint}") from error
     if not isinstance(table, dict):
         raise SetupError(f"{path}: the file must be a table")
-    return {name: parse(Measured, entry, path, name) for name, entry in table.items()}
+    return table

@@ -4,12 +4,11 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from app.errors import SetupError
 from app.files.cases import case_name
 from app.system import definition
-from app.system.catalogue import FILE_NAME, Entry, Measured, entries, read_measured, size_mb, weights_of
+from app.system.catalogue import FILE_NAME, Entry, Measured, entries, json_table, read_measured, size_mb, weights_of
 from app.system.definition import EVERY, Stage, load_system, mask_labels, read_system
 from app.system.rules import LOCATING, MERGING, WALKING, Rule
 from evaluation.efficiency.machine import QUIET_PERCENT, describe
@@ -104,7 +103,7 @@ def write_table(document: Path, text: str) -> None:
 
 def table() -> str:
     """All systems, those of the project first, then those of papers in the papers' order."""
-    papers = _json_table(definition.SYSTEMS / PAPERS)
+    papers = json_table(definition.SYSTEMS / PAPERS)
     lines = [_line(HEAD), _line(("---",) * len(HEAD))]
     for entry in sorted(entries(), key=lambda entry: (papers.get(entry.name, ""), entry.name)):
         lines.append(_line((f"`{entry.name}`", *_parts(entry), *_figures(entry), papers.get(entry.name, NOTHING))))
@@ -113,7 +112,7 @@ def table() -> str:
 
 def ablation_tables() -> str:
     """A table for every title of `tables.json`, of the systems that it lists."""
-    tables = _json_table(definition.SYSTEMS / ABLATIONS / TABLES)
+    tables = json_table(definition.SYSTEMS / ABLATIONS / TABLES)
     return "\n\n".join(f"**{title}**\n\n{_compared(names)}" for title, names in tables.items())
 
 
@@ -128,17 +127,6 @@ def _compared(names: list[str]) -> str:
 
 def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _json_table(path: Path) -> dict[str, Any]:
-    """What a file says by name; nothing where there is no such file."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise SetupError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise SetupError(f"{path}: the file must be a table")
-    return found
 
 
 def _parts(entry: Entry) -> tuple[str, str, str]:
