@@ -9,6 +9,7 @@ batchgeneratorsv2 (2026-11), 0.63 s in MONAI 1.5; and neither is there where a p
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +44,23 @@ def _cut(array: Tensor, axis: int, below: float, above: float, fill: float) -> T
     result.narrow(axis, 0, first).fill_(fill)
     result.narrow(axis, last, size - last).fill_(fill)
     return result
+
+
+def paste_box(
+    image: Tensor, labels: Tensor, other: tuple[Tensor, Tensor], low: Sequence[float], high: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """A box of another image and its labels in place of what is there: CutMix (Yun et al., arXiv:1905.04899).
+
+    low, high: where the box begins and ends, as shares of the axes (z, y, x).
+    """
+    mixed = image.clone(), labels.clone()
+    for target, source in zip(mixed, other, strict=True):
+        box = tuple(
+            slice(round(first * size), round(last * size))
+            for first, last, size in zip(low, high, target.shape, strict=True)
+        )
+        target[box] = source[box]
+    return mixed
 
 
 def remove_organ(image: Tensor, labels: Tensor, organ: int) -> tuple[Tensor, Tensor]:

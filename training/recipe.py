@@ -232,7 +232,8 @@ class Augmentation:
     zoom: of 1 - 1 / magnification of one organ, cut off at half either way (twice as large, two thirds as large);
     zoom_mm: the range of the distance within which that fades, one standard deviation. wall_mm, fill_hu: the ranges
     of a hollow organ's wall and of what it is made to hold, low HU more often. thick_slice_mm: that of thicknesses.
-    lesion_organs: those that made-up lesions (`training.lesions`) grow in; their label is LESION.
+    lesion_organs: those that made-up lesions (`training.lesions`) grow in; their label is LESION. cut_mix_probability:
+    of patches, of which a box shows another one.
     """
 
     rotation_degrees: float
@@ -270,6 +271,7 @@ class Augmentation:
     noise_hu: float
     lesion_probability: float = 0.0
     lesion_organs: tuple[int, ...] = ()
+    cut_mix_probability: float = 0.0
 
     def __post_init__(self) -> None:
         numbers = {field.name: getattr(self, field.name) for field in fields(self) if field.type is float}

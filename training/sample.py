@@ -3,6 +3,7 @@
 The only module that draws random numbers for `training.augment`. Tensors (z, y, x), HU, lengths mm, positions -1..1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,10 +71,18 @@ class Sampler:
 
     def draw_with_origin(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, bool]:
         """The same, and whether a network has made any of the labels; those of a phantom none has."""
+        self._is_pseudo = False
+        image, labels = self._disturbed(rng)
+        mixing = self.recipe.augmentation.cut_mix_probability
+        if mixing and self.stage.kind == "patch" and rng.random() < mixing:
+            low, high = draw_box(labels.shape, rng)
+            image, labels = augment.paste_box(image, labels, self._disturbed(rng), low, high)
+        return image, as_learnt(labels, self.recipe), self._is_pseudo
+
+    def _disturbed(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         sampling = self.recipe.sampling
         kind = rng.random()
         spacing = self.stage.spacing_mm
-        self._is_pseudo = False
         if kind < sampling.phantom_share:
             image = draw_phantom(self.stage.shape, rng)
             labels = torch.zeros(_label_shape(self.stage.shape, self.recipe), dtype=torch.uint8)
@@ -85,8 +94,7 @@ class Sampler:
             image, labels, spacing = self._scan(rng)
         if self.stage.kind == "scan":
             image = surround(image, self.recipe.augmentation, rng)
-        image, labels = disturb(image, labels, self.recipe.augmentation, spacing, self.recipe.intensity, rng)
-        return image, as_learnt(labels, self.recipe), self._is_pseudo
+        return disturb(image, labels, self.recipe.augmentation, spacing, self.recipe.intensity, rng)
 
     def draw_plain(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The same of an undisturbed volume, for calibration: a whole scan, or a patch."""
@@ -239,6 +247,19 @@ def draw_zoom(choice: Augmentation, volume: Volume, view: FieldOfView, rng: np.r
     centre = _point_of_any(present, rng)
     strength = float(np.clip(rng.normal(0, choice.zoom), -STRONGEST_ZOOM, STRONGEST_ZOOM))
     return Zoom(centre, strength, float(rng.uniform(*choice.zoom_mm)))
+
+
+def draw_box(shape: Sequence[int], rng: np.random.Generator) -> tuple[Vector, Vector]:
+    """Where a box begins and ends on each axis of a grid of `shape`, in whole voxels, as shares of the axes.
+
+    As CutMix draws it: a volume between none and all, the shape of the whole, its centre anywhere; what would reach
+    out is cut off.
+    """
+    side = rng.uniform() ** (1 / 3)
+    centre = rng.uniform(0, 1, 3)
+    grid = np.array(shape)
+    low, high = (np.round(np.clip(centre + way * side / 2, 0, 1) * grid) / grid for way in (-1, 1))
+    return low, high
 
 
 def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:

@@ -29,6 +29,26 @@ def test_cut_removes_image_and_labels_alike_also_on_a_coarser_grid(axis):
     assert labels.min() == 1
 
 
+def test_a_box_of_another_image_with_its_labels_also_on_a_coarser_grid():
+    image, labels = torch.zeros(8, 4, 4), torch.zeros(4, 2, 2, dtype=torch.uint8)
+    other = torch.arange(128.0).reshape(8, 4, 4), torch.full((4, 2, 2), 5, dtype=torch.uint8)
+    got, marked = augment.paste_box(image, labels, other, (0.25, 0, 0.5), (0.75, 1, 1))
+    inside = torch.zeros(8, 4, 4, dtype=torch.bool)
+    inside[2:6, :, 2:] = True
+    assert torch.equal(got, torch.where(inside, other[0], image))
+    assert torch.equal(marked == 5, inside[::2, ::2, ::2])
+    assert image.abs().max() == 0
+    assert labels.max() == 0
+
+
+def test_a_box_without_a_voxel_changes_nothing():
+    image, labels = torch.zeros(4, 4, 4), torch.zeros(4, 4, 4, dtype=torch.uint8)
+    other = image + 1, labels + 1
+    got, marked = augment.paste_box(image, labels, other, (0, 0.5, 0), (1, 0.5, 1))
+    assert torch.equal(got, image)
+    assert torch.equal(marked, labels)
+
+
 def test_a_removed_organ_leaves_fat_like_the_fat_around_it():
     image = torch.full((9, 9, 9), -90.0)
     labels = torch.zeros(9, 9, 9, dtype=torch.uint8)

@@ -334,6 +334,44 @@ def test_lesions_are_painted_and_labelled():
     assert all(set(labels.unique().tolist()) <= {0, 1} for labels in without)
 
 
+def test_boxes_of_cut_mix_are_of_any_size_within_the_patch_and_on_its_grid():
+    shape = (8, 10, 12)
+    boxes = [sample.draw_box(shape, np.random.default_rng(seed)) for seed in range(400)]
+    low, high = (np.array(ends) for ends in zip(*boxes, strict=True))
+    assert low.min() == 0
+    assert high.max() == 1
+    assert (low <= high).all()
+    np.testing.assert_allclose(low * shape, np.round(low * shape), atol=1e-9)
+    volumes = (high - low).prod(1)
+    assert volumes.min() < 0.01
+    assert volumes.max() > 0.8
+    assert 0.2 < volumes.mean() < 0.4  # of a uniform one about a half; the edge of the patch cuts into it
+
+
+def test_a_box_of_a_patch_shows_another():
+    """One scan is all liver, the other all spleen: in half of the patches some of both; those alone without it."""
+    whole = [
+        make_volume(
+            name, name, np.full((40, 40, 40), hu, np.int16), np.full((40, 40, 40), organ, np.uint8),
+            (160.0,) * 3, 14, np.random.default_rng(0),
+        )
+        for name, hu, organ in (("liver", 100, 1), ("spleen", 0, 3))
+    ]  # fmt: skip
+    stage = replace(FINE.stages[0], shape=(16, 16, 16))
+
+    def mixed(probability):
+        recipe = quiet(FINE)
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, cut_mix_probability=probability))
+        samples = [Sampler(InMemory(whole), recipe, stage).draw(np.random.default_rng(seed)) for seed in range(60)]
+        for image, labels in samples:
+            assert ((image[labels == 1] - 100).abs() < 0.01).all()
+            assert (image[labels == 3].abs() < 0.01).all()
+        return sum({1, 3} <= set(labels.unique().tolist()) for _, labels in samples)
+
+    assert mixed(0.0) == 0
+    assert 15 < mixed(1.0) < 45  # half of the others are of the same scan
+
+
 def test_whose_labels_a_sample_has():
     """Of two scans those of one are drawn by hand; phantoms, whatever the scans, count as right."""
     recipe = quiet(FINE)
