@@ -36,3 +36,8 @@ def body_phantom(shape_xyz=(60, 50, 30)):
     """Air with an ellipsoid of soft tissue, int16 HU, axes as in the file."""
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape_xyz), indexing="ij")
     return np.where(x**2 + y**2 + z**4 < 0.8, 40, -1000).astype(np.int16)
+
+
+def texts(notices):
+    """What a person reads of warnings."""
+    return [notice.text for notice in notices]

@@ -55,29 +55,35 @@ def test_the_labels_are_those_of_the_default_system():
 
 
 def warnings_of(path):
-    """Patterns of all warnings in a module: text with a blank in it that is in a list, or appended to one."""
-    texts = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.List):
-            texts += node.elts
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
-            texts += node.args
-    for text in texts:
-        parts = text.values if isinstance(text, ast.JoinedStr) else [text]
-        if not all(isinstance(part, ast.FormattedValue | ast.Constant) for part in parts):
-            continue
-        words = [str(part.value) if isinstance(part, ast.Constant) else None for part in parts]
-        if any(" " in word for word in words if word):
-            yield "".join(".+" if word is None else re.escape(word) for word in words)
+    """(code, pattern of the text) of every notice in a module; a text may be in a variable of that name, set before."""
+    nodes = sorted(
+        (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assign | ast.Call)),
+        key=lambda node: node.lineno,
+    )
+    text = None
+    for node in nodes:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "text":
+            text = node.value
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Notice":
+            code, said = node.args[:2]
+            said = text if isinstance(said, ast.Name) else said
+            parts = said.values if isinstance(said, ast.JoinedStr) else [said]
+            yield (
+                code.value,
+                "".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".+" for part in parts),
+            )
 
 
 def test_the_warnings_are_those_that_the_program_can_print():
     known = [warning for path in (PROJECT / "app").rglob("*.py") for warning in warnings_of(path)]
-    known += [re.escape(text) for text in re.findall('"warning: (.*)"', (PROJECT / "predict.sh").read_text())]
-    written = [warning for row in table(OPERATION, "| warning | what it means | what to do |") for warning in row]
+    known += [("", re.escape(text)) for text in re.findall('"warning: (.*)"', (PROJECT / "predict.sh").read_text())]
+    written = [
+        [(re.findall("`([^`]+)`", cell) or [""])[0] for cell in row.split("|")[1:3]]
+        for row in rows(OPERATION, "| code | warning | verdict | what it means | what to do |")
+    ]
     assert len(known) == len(written)
-    for pattern in known:
-        assert len([text for text in written if re.fullmatch(pattern, text)]) == 1, pattern
+    for code, pattern in known:
+        assert len([text for word, text in written if word == code and re.fullmatch(pattern, text)]) == 1, pattern
 
 
 def test_the_fields_of_a_bundle_are_those_that_are_read():
@@ -171,5 +177,5 @@ def test_the_examples_in_python_run(number, tmp_path, monkeypatch, capsys):
     exec(examples[number], {})
     printed, errors = capsys.readouterr()
     assert Path("outputs/a.nii.gz").stat().st_size
-    assert re.search(["a done {'liver': [1-9].* \\[\\] None", r"^[1-9][\d.]+ \[\]$"][number], printed)
+    assert re.search(["a done good {'liver': [1-9].* \\[\\] None", r"^[1-9][\d.]+ \[\]$"][number], printed)
     assert errors == ""

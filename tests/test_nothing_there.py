@@ -35,5 +35,5 @@ def test_no_box_and_next_to_nothing_in_the_mask(tmp_path, voxels):
     assert command_line.main([*arguments, "--report", str(report)]) == 0
     line = json.loads(report.read_text())
     assert line["box"] is None
-    assert any("whole volume" in warning for warning in line["warnings"])
+    assert any("whole volume" in warning["text"] for warning in line["warnings"])
     assert sum(line["volume_ml"].values()) <= 5

@@ -39,7 +39,9 @@ def judge(case: CaseFiles) -> Verdict:
     if not problems and not present.any():
         problems = ("empty mask",)
     absent = [name for label, name in enumerate(CHALLENGE_LABELS[1:], 1) if label not in present]
-    return Verdict(problems, (*scan.warnings, *([f"without {', '.join(absent)}"] if absent else [])))
+    return Verdict(
+        problems, (*(warning.text for warning in scan.warnings), *([f"without {', '.join(absent)}"] if absent else []))
+    )
 
 
 def grid_problems(scan: Scan, mask: Scan) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from app.notice import Notice, Verdict
 from app.types import AIR, Voxels
 
 OFFSET = 1024  # added by scanners and converters that store unsigned values
@@ -15,7 +16,7 @@ SAMPLE = 1 << 22  # voxels looked at; more would tell no more
 INT16 = np.iinfo(np.int16)
 
 
-def to_hounsfield(raw: NDArray[np.generic], slope: float, intercept: float) -> tuple[Voxels, list[str]]:
+def to_hounsfield(raw: NDArray[np.generic], slope: float, intercept: float) -> tuple[Voxels, list[Notice]]:
     """`raw * slope + intercept` as int16 where the result is whole and fits, else float32; a warning per oddity.
 
     int16 and float32 without scaling are returned as they are, not copied; `raw` is only read. NaN and infinite
@@ -50,7 +51,7 @@ def _is_small_integer(value: float) -> bool:
     return value.is_integer() and abs(value) < 1 << 31
 
 
-def _judge(voxels: Voxels) -> tuple[int, list[str]]:
+def _judge(voxels: Voxels) -> tuple[int, list[Notice]]:
     """What to add to the values to make HU of them, and a warning if they are none.
 
     A CT has air and fat well below zero, and below air only padding of one value. Judged is a sample of what is
@@ -64,24 +65,27 @@ def _judge(voxels: Voxels) -> tuple[int, list[str]]:
     low, high = float(sample.min()), float(sample.max())
     span = f"values from {low:g} to {high:g}"
     if np.count_nonzero((sample < BELOW_AIR) & (sample > low)) > TISSUE_SHARE * sample.size:
-        return 0, [f"{span} cannot be HU (too many are below air); processed as they are, check the mask"]
+        text = f"{span} cannot be HU (too many are below air); processed as they are, do not use the mask"
+        return 0, [Notice("below-air", text, Verdict.UNUSABLE)]
     sample = sample[sample >= BELOW_AIR]
     if np.count_nonzero(sample < BELOW_WATER) >= BELOW_WATER_SHARE * sample.size:
         return 0, []
     tissue = np.count_nonzero((sample >= OFFSET + TISSUE[0]) & (sample <= OFFSET + TISSUE[1]))
     if tissue >= TISSUE_SHARE * sample.size and sample.min() < OFFSET + TISSUE[0]:
-        return -OFFSET, [f"{span} look like HU + {OFFSET}; {OFFSET} taken off"]
-    return 0, [f"{span} cannot be HU (nothing is air or fat); processed as they are, check the mask"]
+        return -OFFSET, [Notice("offset", f"{span} look like HU + {OFFSET}; {OFFSET} taken off")]
+    text = f"{span} cannot be HU (nothing is air or fat); processed as they are, do not use the mask"
+    return 0, [Notice("no-air", text, Verdict.UNUSABLE)]
 
 
-def _tidy(voxels: Voxels) -> tuple[Voxels, list[str]]:
+def _tidy(voxels: Voxels) -> tuple[Voxels, list[Notice]]:
     """Floats (float32) that int16 has no word for: not finite is air, beyond 16 bits is cut."""
     warnings = []
     finite = np.isfinite(voxels)
     if odd := voxels.size - int(np.count_nonzero(finite)):
-        warnings.append(f"{odd} voxels are NaN or infinite; taken as air ({AIR} HU)")
+        warnings.append(Notice("not-finite", f"{odd} voxels are NaN or infinite; taken as air ({AIR} HU)"))
         voxels = np.where(finite, voxels, np.float32(AIR))
     if huge := int(np.count_nonzero((voxels < INT16.min) | (voxels > INT16.max))):
-        warnings.append(f"{huge} values cannot be HU; cut to {INT16.min}..{INT16.max}")
+        text = f"{huge} values cannot be HU; cut to {INT16.min}..{INT16.max}"
+        warnings.append(Notice("beyond-16-bits", text, Verdict.CHECK))
         voxels = voxels.clip(INT16.min, INT16.max)
     return voxels, warnings

@@ -26,6 +26,7 @@ from app.errors import CaseError
 from app.files.hounsfield import to_hounsfield
 from app.files.orientation import Orientation, is_orthonormal, orientation_of
 from app.grid import Grid
+from app.notice import Notice, Verdict
 from app.types import Voxels
 
 Header = nib.Nifti1Header  # Nifti2Header is a subclass of it
@@ -54,7 +55,7 @@ class Scan:
     orientation: Orientation
     header: Header
     voxel_ml: float
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
 
 
 def read(path: Path, *, memory_limit: int | None = None) -> Scan:
@@ -73,7 +74,8 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
     axes, warnings = _axes(header)
     orientation = orientation_of(axes)
     if not is_orthonormal(axes):
-        warnings.append("direction cosines are not orthonormal; axes processed as if at right angles, affine kept")
+        text = "direction cosines are not orthonormal; axes processed as if at right angles, affine kept"
+        warnings.append(Notice("sheared", text, Verdict.CHECK))
     voxels, more = to_hounsfield(raw, *_scaling(header))
     z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
     body = orientation.to_body(voxels)
@@ -205,7 +207,7 @@ def _scaling(header: Header) -> tuple[float, float]:
     return slope, intercept if math.isfinite(intercept) else 0.0
 
 
-def _axes(header: Header) -> tuple[NDArray[np.float64], list[str]]:
+def _axes(header: Header) -> tuple[NDArray[np.float64], list[Notice]]:
     """Directions of the file's axes, (3, 3), columns in mm (RAS+): of the sform, else the qform, else as scanned.
 
     Where the volume lies is not looked at; no step needs it, and the mask keeps it.
@@ -213,21 +215,23 @@ def _axes(header: Header) -> tuple[NDArray[np.float64], list[str]]:
     sform, qform = _sform(header), _qform(header)
     axes = next((form for form in (sform, qform) if form is not None), None)
     scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-    converted = ["the header's unit of length is not mm; converted"] if scale != 1 else []
+    converted = [Notice("unit", "the header's unit of length is not mm; converted")] if scale != 1 else []
     if axes is None:
-        return _scanner_order(header) * scale, [f"the header has no usable orientation; {AS_SCANNED}", *converted]
+        guessed = Notice("no-orientation", f"the header has no usable orientation; {AS_SCANNED}", Verdict.CHECK)
+        return _scanner_order(header) * scale, [guessed, *converted]
     if converted:
         return axes * scale, converted
     warnings = []
     if sform is None and header["sform_code"] > 0:
-        warnings.append("the header's sform is not finite or singular; the qform is used")
+        text = "the header's sform is not finite or singular; the qform is used"
+        warnings.append(Notice("sform-damaged", text, Verdict.CHECK))
     if sform is not None and qform is not None and orientation_of(sform) != orientation_of(qform):
-        warnings.append("sform and qform contradict each other; the sform is used")
+        text = "sform and qform contradict each other; the sform is used"
+        warnings.append(Notice("forms-contradict", text, Verdict.CHECK))
     lengths, sizes = np.linalg.norm(axes, axis=0), np.asarray(header["pixdim"][1:4], np.float64)
     if np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
-        warnings.append(
-            f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"
-        )
+        text = f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"
+        warnings.append(Notice("spacings-differ", text, Verdict.CHECK))
     return axes, warnings
 
 

@@ -17,6 +17,7 @@ from app import __version__
 from app.errors import CaseError, SetupError
 from app.files.cases import Case, find_cases, identity
 from app.files.read import read_header
+from app.notice import Verdict
 from app.run import resources
 from app.run.listing import as_json, as_text, label_text
 from app.run.outcome import Outcome
@@ -26,7 +27,7 @@ from app.run.report import DONE, FAILED, SKIPPED, Line, Report, is_report
 from app.system.catalogue import entries
 from app.system.definition import System, load_system, mask_labels, system_names
 
-ALL_DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
+ALL_DONE, SOME_FAILED, UNUSABLE, SOME_DOUBTED = 0, 1, 2, 3
 MOST_THREADS = 4096
 
 USAGE = """\
@@ -39,7 +40,8 @@ examples:
 
 A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position.{labels}
 
-exit status: 0 all done, 1 some scans failed (each has its line), 2 unusable arguments or folders.
+exit status: 0 all done, 1 some scans failed (each has its line), 2 unusable arguments or folders, 3 all done, and with
+--strict, some masks are not to be used without a look at them.
 """
 
 
@@ -52,6 +54,7 @@ class Settings:
     memory_limit: int | None
     skip_existing: bool
     overwrite: bool
+    strict: bool
     traceback: bool
 
 
@@ -119,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write one JSON line a case into this file, which is new or an earlier report",
     )
+    add("--strict", action="store_true", help="exit status 3 where a mask has another verdict than good")
     add("--traceback", action="store_true", help="for a report of a bug: print where a scan failed on stderr, too")
     add("--list-systems", action="store_true", help="what --system may name, with what was measured; runs nothing")
     add("--json", action="store_true", help="with --list-systems: as one JSON list")
@@ -152,24 +156,28 @@ def _run(options: argparse.Namespace) -> int:
         resources.usable_memory(),
         options.skip_existing,
         options.overwrite,
+        options.strict,
         options.traceback,
     )
     _check_writable(options.outputs)
     with _open_report(options.report, cases) as report, ThreadPoolExecutor(1) as pool:
         # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
         loading = pool.submit(_load, settings)
-        failed = False
+        failed = doubted = False
         with Progress(len(cases)) as progress:
             for case in cases:
                 line = _one_case(case, settings, loading.result)
                 failed = failed or line.status == FAILED
+                doubted = doubted or line.verdict not in (None, Verdict.GOOD)
                 report.write(line)
                 progress.show(line)
         if isinstance(broken := loading.exception(), SetupError):  # said even where no scan came as far as that
             raise broken
     if report.error is not None:
         raise SetupError(f"{options.report}: the report is not whole: {report.error}; the masks are")
-    return SOME_FAILED if failed else ALL_DONE
+    if failed:
+        return SOME_FAILED
+    return SOME_DOUBTED if doubted and settings.strict else ALL_DONE
 
 
 def _load(settings: Settings) -> Models:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.files.read import Scan
 from app.grid import Box
+from app.notice import Notice
 
 
 @dataclass(slots=True)
@@ -20,7 +21,7 @@ class Outcome:
     box: Box | None = None
     volume_ml: dict[str, float] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

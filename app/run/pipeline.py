@@ -18,6 +18,7 @@ from app.files.write import check_target, write
 from app.grid import Box, Grid, whole
 from app.models.bundle import RESAMPLE_NORMALISE, Bundle, load_bundle
 from app.models.engine import Model, load_engine
+from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
 from app.run.stage import Answer, run_stage
 from app.steps.merge import renamed
@@ -87,7 +88,7 @@ def run_case(
     mask = labelled.labels
     outcome.volume_ml = organ_volumes(mask, scan.voxel_ml, labelled.names[1:])
     if not mask.any():
-        outcome.warnings.append("no organ found; the mask is empty")
+        outcome.warnings.append(Notice("empty", "no organ found; the mask is empty", Verdict.CHECK))
     with outcome.timed("write"):
         write(mask, target, scan.header, scan.orientation, overwrite=overwrite)
 
@@ -169,7 +170,8 @@ def _boxes_of(
             found = _box_of(region, answer, Seen(names, located=seen is not None), grid)
         if found is None:
             what = "the whole volume" if seen is None else f"what {stage} saw"
-            outcome.warnings.append(f"{stage} found no organ for {name}; {what} is processed")
+            text = f"{stage} found no organ for {name}; {what} is processed"
+            outcome.warnings.append(Notice("not-located", text, Verdict.CHECK))
         boxes[name] = found or seen
     return boxes
 

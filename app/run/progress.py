@@ -5,7 +5,10 @@ import sys
 from collections import Counter
 from typing import Any, TextIO
 
+from app.notice import Verdict
 from app.run.report import DONE, FAILED, Line
+
+WORDS = {Verdict.CHECK: "{} to check", Verdict.UNUSABLE: "{} unusable"}  # of masks
 
 
 class Progress:
@@ -13,6 +16,7 @@ class Progress:
 
     def __init__(self, cases: int) -> None:
         self._counts: Counter[str] = Counter()
+        self._doubted: Counter[Verdict] = Counter()
         self._bar: Any = None
         if sys.stderr.isatty() and cases > 1:
             from tqdm import tqdm
@@ -22,8 +26,10 @@ class Progress:
     def show(self, line: Line) -> None:
         """Prints what became of a case."""
         self._counts[line.status] += 1
+        if line.verdict not in (None, Verdict.GOOD):
+            self._doubted[line.verdict] += 1
         for warning in line.warnings:
-            self._print(f"{line.case}: warning: {warning}", sys.stderr)
+            self._print(f"{line.case}: warning: {warning.text}", sys.stderr)
         if line.status == FAILED:
             self._print(f"{line.case}: failed: {line.error}", sys.stderr)
         else:
@@ -40,7 +46,8 @@ class Progress:
             self._bar = None
         if (total := self._counts.total()) > 1:
             each = ", ".join(f"{count} {status}" for status, count in self._counts.items())
-            self._print(f"{total} scans: {each}", sys.stdout)
+            doubted = "".join(f", {WORDS[verdict].format(count)}" for verdict, count in self._doubted.items())
+            self._print(f"{total} scans: {each}{doubted}", sys.stdout)
 
     def _print(self, text: str, stream: TextIO) -> None:
         text = text.replace("\n", "\\n")  # a file's name may hold anything, a line is a line
@@ -57,4 +64,5 @@ def _summary(line: Line) -> str:
     if line.status != DONE or line.volume_ml is None or line.seconds is None:
         return f"{line.status}, {line.output}"
     found = sum(volume > 0 for volume in line.volume_ml.values())
-    return f"{found} of {len(line.volume_ml)} organs, {line.seconds['total']:.1f} s, {line.output}"
+    doubt = "" if line.verdict in (None, Verdict.GOOD) else f"{line.verdict}: "
+    return f"{doubt}{found} of {len(line.volume_ml)} organs, {line.seconds['total']:.1f} s, {line.output}"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from app.notice import Notice, Verdict, heaviest
 from app.run.outcome import Outcome
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
@@ -15,7 +16,10 @@ LONGEST_LINE = 1 << 20  # bytes read of a file that may be a report
 
 @dataclass(slots=True)
 class Line:
-    """One case. shape, spacing_mm and box are in the input file's own axis order; box is [[start, stop], ...]."""
+    """One case. shape, spacing_mm and box are in the input file's own axis order; box is [[start, stop], ...].
+
+    verdict: whether the mask may be used, of a case that is done.
+    """
 
     case: str
     input: str
@@ -27,7 +31,8 @@ class Line:
     seconds: dict[str, float] | None = None
     peak_memory_mb: float | None = None
     volume_ml: dict[str, float] | None = None
-    warnings: list[str] = field(default_factory=list)
+    verdict: Verdict | None = None
+    warnings: list[Notice] = field(default_factory=list)
     error: str | None = None
 
     def json(self) -> str:
@@ -39,6 +44,7 @@ class Line:
         if outcome.seconds:
             self.seconds = {step: round(seconds, 3) for step, seconds in outcome.seconds.items()}
         self.warnings = outcome.warnings
+        self.verdict = heaviest(self.warnings) if self.status == DONE else None
         if outcome.volume_ml is not None:
             self.volume_ml = {name: round(ml, 3) for name, ml in outcome.volume_ml.items()}
         if outcome.scan is not None and outcome.box is not None:

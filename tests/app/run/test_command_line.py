@@ -21,7 +21,7 @@ from tests.models import known_models
 
 KEYS = [
     "case", "input", "output", "status", "shape", "spacing_mm", "box", "seconds", "peak_memory_mb", "volume_ml",
-    "warnings", "error",
+    "verdict", "warnings", "error",
 ]  # fmt: skip
 
 
@@ -64,6 +64,19 @@ def test_one_good_case(tmp_path, inputs, capsys):
     (x0, x1), (y0, y1), (z0, z1) = line["box"]
     assert mask[x0:x1, y0:y1, z0:z1].sum() == mask.sum() > 0
     assert capsys.readouterr().out.startswith("good: 1 of 13 organs")
+
+
+def test_a_mask_in_doubt_changes_the_exit_status_where_that_is_asked_for(tmp_path, inputs, capsys):
+    assert run(inputs, tmp_path / "out", "--strict")[0] == 0
+    save_nifti(inputs / "air_0000.nii.gz", np.full((40, 60, 30), -1000, np.int16), lps_affine((3, 2, 4)))
+    status, lines = run(inputs, tmp_path / "out", "--strict")
+    assert status == 3
+    assert {name: line["verdict"] for name, line in lines.items()} == {"air": "check", "good": "good"}
+    assert [warning["code"] for warning in lines["air"]["warnings"]] == ["not-located", "empty"]
+    assert "air: check: 0 of 13 organs" in capsys.readouterr().out
+    assert run(inputs, tmp_path / "out")[0] == 0
+    (inputs / "bad.nii.gz").write_text("no scan")
+    assert run(inputs, tmp_path / "out", "--strict")[0] == 1
 
 
 def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):

@@ -15,7 +15,7 @@ from app.run.outcome import Outcome
 from app.run.pipeline import load_models, run_case
 from app.system.definition import Merge, Region, Result, Stage, load_system
 from app.system.rules import EveryWindow, Fallback, LabelRange, LargeParts, Locating, Overlay, UntilOrgan
-from tests.files import body_phantom, lps_affine, save_nifti
+from tests.files import body_phantom, lps_affine, save_nifti, texts
 from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
 
 SYSTEM = load_system("viscera")
@@ -76,7 +76,7 @@ def test_nothing_located_means_the_whole_volume(tmp_path):
     mask, outcome = run(tmp_path, body_phantom(), known_models(localiser=nothing))
     assert outcome.box is None
     assert (mask == 1).any()
-    assert outcome.warnings == ["locate found no organ for abdomen; the whole volume is processed"]
+    assert texts(outcome.warnings) == ["locate found no organ for abdomen; the whole volume is processed"]
 
 
 def test_what_phase_one_saw_nothing_of_must_be_large(tmp_path):
@@ -84,7 +84,7 @@ def test_what_phase_one_saw_nothing_of_must_be_large(tmp_path):
     voxels[20:30, 30:40, 10:20] = 50  # 1000 voxels of 24 mm3, 24 ml
     mask, outcome = run(tmp_path, voxels, known_models(localiser=nothing))
     assert not mask.any()
-    assert outcome.warnings[-1] == "no organ found; the mask is empty"
+    assert outcome.warnings[-1].text == "no organ found; the mask is empty"
     located, _ = run(tmp_path, voxels)
     assert (located == 1).any()
 
@@ -93,7 +93,7 @@ def test_an_empty_result_is_an_empty_mask(tmp_path):
     mask, outcome = run(tmp_path, body_phantom(), known_models(fine=nothing))
     assert mask.dtype == np.uint8
     assert not mask.any()
-    assert outcome.warnings == ["no organ found; the mask is empty"]
+    assert texts(outcome.warnings) == ["no organ found; the mask is empty"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 40), (300, 1, 2), (33, 34, 35)])
@@ -245,7 +245,7 @@ def test_volumes_are_those_of_sheared_voxels(tmp_path):
     run_case(source, tmp_path / "m.nii.gz", SYSTEM, known_models, outcome, threads=1)
     count = (np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj) == 1).sum()
     assert count > 1000
-    assert any("not orthonormal" in warning for warning in outcome.warnings)  # what reading has to say is kept
+    assert any("not orthonormal" in warning for warning in texts(outcome.warnings))  # what reading has to say is kept
     assert outcome.volume_ml["liver"] == pytest.approx(count * 0.024)
 
 
@@ -503,12 +503,12 @@ def test_a_later_region_that_finds_nothing_is_what_its_stage_saw(tmp_path):
     models = {"look": known["locate"], "closer": Model(FINE, nothing), "segment": known["segment"]}
     mask, outcome = run(tmp_path, block(), models, BLOCK_AFFINE, system)
     assert outcome.box == Box((8, 8, 12), (16, 20, 24))
-    assert outcome.warnings == ["closer found no organ for b; what closer saw is processed"]
+    assert texts(outcome.warnings) == ["closer found no organ for b; what closer saw is processed"]
     assert (mask == 1).any()
     models["look"] = Model(LOCALISER, nothing)
     _, outcome = run(tmp_path, block(), models, BLOCK_AFFINE, system)
     assert outcome.box is None
-    assert outcome.warnings == [
+    assert texts(outcome.warnings) == [
         "look found no organ for a; the whole volume is processed",
         "closer found no organ for b; the whole volume is processed",
     ]
@@ -699,4 +699,4 @@ def test_a_search_from_the_feet_up_and_what_it_tells(tmp_path):
     voxels[:, :, 40:42] = -1000
     _, outcome = run(tmp_path, voxels, models, SAME_AFFINE, system)
     assert outcome.box is None
-    assert outcome.warnings[0] == "search found no organ for abdomen; the whole volume is processed"
+    assert outcome.warnings[0].text == "search found no organ for abdomen; the whole volume is processed"

@@ -3,8 +3,11 @@ import os
 import sys
 from types import SimpleNamespace
 
+from app.notice import Notice, Verdict
 from app.run.progress import Progress
 from app.run.report import Line
+
+ODD = Notice("odd", "odd", Verdict.CHECK)
 
 
 def line(status, **fields):
@@ -13,7 +16,7 @@ def line(status, **fields):
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
     with Progress(3) as progress:
-        progress.show(line("done", seconds={"total": 1.26}, volume_ml={"liver": 1.0, "spleen": 0.0}, warnings=["odd"]))
+        progress.show(line("done", seconds={"total": 1.26}, volume_ml={"liver": 1.0, "spleen": 0.0}, warnings=[ODD]))
         progress.show(line("failed", error="a.nii: no good"))
         progress.show(line("skipped"))
     out, err = capsys.readouterr()
@@ -23,6 +26,19 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
         "3 scans: 1 done, 1 failed, 1 skipped",
     ]
     assert err.splitlines() == ["a: warning: odd", "a: failed: a.nii: no good"]
+
+
+def test_a_mask_that_is_not_to_be_used_says_so_in_its_line(capsys):
+    known = {"seconds": {"total": 1.26}, "volume_ml": {"liver": 1.0}}
+    with Progress(3) as progress:
+        for verdict in Verdict:
+            progress.show(line("done", verdict=verdict, **known))
+    assert capsys.readouterr().out.splitlines() == [
+        "a: 1 of 1 organs, 1.3 s, out/a.nii.gz",
+        "a: check: 1 of 1 organs, 1.3 s, out/a.nii.gz",
+        "a: unusable: 1 of 1 organs, 1.3 s, out/a.nii.gz",
+        "3 scans: 3 done, 1 to check, 1 unusable",
+    ]
 
 
 def test_a_bar_on_a_terminal(monkeypatch, capsys):
@@ -62,7 +78,7 @@ def bars_of_a_terminal(monkeypatch):
 def test_lines_go_through_the_bar_as_long_as_there_is_one(monkeypatch, capsys):
     bars = bars_of_a_terminal(monkeypatch)
     with Progress(2) as progress:
-        progress.show(line("skipped", warnings=["odd"]))
+        progress.show(line("skipped", warnings=[ODD]))
         progress.show(line("failed", error="a.nii: no good"))
         assert capsys.readouterr() == ("", "")
     (bar,) = bars

@@ -6,16 +6,20 @@ import numpy as np
 
 from app.files.read import read
 from app.grid import Box
+from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
 from app.run.report import Line, Report, is_report
 from tests.files import save_nifti
+
+ODD = Notice("odd", "it is odd", Verdict.CHECK)
 
 
 def test_every_key_is_there_and_null_where_unknown():
     line = json.loads(Line("a", "in/a.nii", None, "failed").json())
     assert line == {
         "case": "a", "input": "in/a.nii", "output": None, "status": "failed", "shape": None, "spacing_mm": None,
-        "box": None, "seconds": None, "peak_memory_mb": None, "volume_ml": None, "warnings": [], "error": None,
+        "box": None, "seconds": None, "peak_memory_mb": None, "volume_ml": None, "verdict": None, "warnings": [],
+        "error": None,
     }  # fmt: skip
 
 
@@ -32,8 +36,19 @@ def test_a_name_of_any_bytes_is_one_ascii_line():
 
 def test_an_outcome_is_rounded_and_kept_as_far_as_it_came():
     line = Line("a", "a.nii", None, "failed")
-    line.add(Outcome(seconds={"read": 0.12345}, warnings=["odd"], volume_ml={"liver": 1.23456}))
-    assert (line.seconds, line.warnings, line.volume_ml, line.box) == ({"read": 0.123}, ["odd"], {"liver": 1.235}, None)
+    line.add(Outcome(seconds={"read": 0.12345}, warnings=[ODD], volume_ml={"liver": 1.23456}))
+    assert (line.seconds, line.warnings, line.volume_ml, line.box) == ({"read": 0.123}, [ODD], {"liver": 1.235}, None)
+    assert line.verdict is None  # of a case that failed
+
+
+def test_a_case_that_is_done_has_the_heaviest_verdict_of_its_warnings():
+    line = Line("a", "a.nii", "a.nii.gz", "done")
+    line.add(Outcome(warnings=[ODD, Notice("empty", "no organ found"), ODD]))
+    written = json.loads(line.json())
+    assert written["verdict"] == "check"
+    assert written["warnings"][0] == {"code": "odd", "text": "it is odd", "verdict": "check"}
+    line.add(Outcome())
+    assert line.verdict == "good"
 
 
 def test_an_outcome_of_nothing_leaves_all_unknown():
