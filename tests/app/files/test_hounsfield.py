@@ -107,7 +107,6 @@ def test_an_offset_of_1024_is_taken_off(dtype):
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param(np.array([0, 128, 255], np.uint8), id="a picture's grey values"),
         pytest.param(np.array([0, 0.5, 1], np.float32), id="scaled to 0..1"),
         pytest.param(np.array([-3, 0.5, 5], np.float32), id="z-scores"),
         pytest.param(np.array([7], np.int16), id="one voxel"),
@@ -118,6 +117,47 @@ def test_other_values_without_air_or_fat_are_kept_and_said(raw):
     assert voxels.tolist() == raw.tolist()
     assert len(warnings) == 1
     assert "cannot be HU" in warnings[0].text
+
+
+AIR_FAT_AND_TISSUE = np.array([-1000] * 40 + [-100] * 20 + [40] * 39 + [1200], np.int32)
+NOISY = AIR_FAT_AND_TISSUE + 7 * (np.arange(100) % 11 - 5)  # air from -1035 to -965
+
+
+@pytest.mark.parametrize(
+    ("offset", "dtype"),
+    [(1024, np.uint16), (1024, np.float32), (1000, np.int16), (32768, np.uint16), (32768, np.int32), (-1024, np.int16)],
+)
+def test_known_offsets_are_taken_off(offset, dtype):
+    hu = np.maximum(NOISY, -1024 if offset == 1024 else -2000)
+    voxels, warnings = to_hounsfield((hu + offset).astype(dtype), 1.0, 0.0)
+    assert voxels.tolist() == hu.tolist()
+    assert voxels.dtype == (np.float32 if dtype == np.float32 else np.int16)
+    assert [warning.code for warning in warnings] == ["offset"]
+    assert warnings[0].verdict == "good"
+    assert f"HU {'+' if offset > 0 else '-'} {abs(offset)};" in warnings[0].text
+
+
+def test_where_air_is_cut_at_0_the_offset_was_1000():
+    hu = np.array([-1000] * 30 + [-999, -996, -990] * 5 + [-100] * 20 + [40] * 35)
+    voxels, warnings = to_hounsfield((hu + 1000).astype(np.uint16), 1.0, 0.0)
+    assert voxels.tolist() == hu.tolist()
+    assert "HU + 1000" in warnings[0].text
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_negative_values_that_unsigned_storage_made_huge_are_read_as_such(dtype):
+    voxels, warnings = to_hounsfield((AIR_FAT_AND_TISSUE % 65536).astype(dtype), 1.0, 0.0)
+    assert voxels.tolist() == AIR_FAT_AND_TISSUE.tolist()
+    assert voxels.dtype == (np.float32 if dtype == np.float32 else np.int16)
+    assert [warning.code for warning in warnings] == ["wrapped"]
+
+
+@pytest.mark.parametrize("low", [0, 3])
+def test_an_image_of_8_bits_is_named_and_not_to_be_used(low):
+    raw = np.array([low, 128, 255], np.uint8)
+    voxels, warnings = to_hounsfield(raw, 1.0, 0.0)
+    assert voxels.tolist() == raw.tolist()
+    assert [(warning.code, warning.verdict) for warning in warnings] == [("eight-bits", "unusable")]
 
 
 @pytest.mark.parametrize(
