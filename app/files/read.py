@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from app.errors import CaseError
 from app.files.hounsfield import to_hounsfield
 from app.files.orientation import Orientation, is_orthonormal, orientation_of
+from app.files.surroundings import with_air_around
 from app.grid import Grid
 from app.notice import Notice, Verdict
 from app.types import Voxels
@@ -78,7 +79,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         warnings.append(Notice("sheared", text, Verdict.CHECK))
     voxels, more = to_hounsfield(raw, *_scaling(header))
     z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
-    body = orientation.to_body(voxels)
+    body, around = with_air_around(orientation.to_body(voxels))
     nz, ny, nx = body.shape
     return Scan(
         path=path,
@@ -87,7 +88,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         orientation=orientation,
         header=header,
         voxel_ml=abs(float(np.linalg.det(axes))) / 1000,
-        warnings=(*warnings, *more),
+        warnings=(*warnings, *more, *around),
     )
 
 
