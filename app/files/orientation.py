@@ -27,6 +27,16 @@ class Orientation:
         """A view in the file's axis order of an array (z, y, x); the inverse of `to_body`."""
         return np.transpose(array[self._flips], np.argsort(self.axes))
 
+    def steps(self, axes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(3, 3), column by column how far one voxel along z, y and x goes along the body's, mm.
+
+        axes: the file's, a column each, in mm (RAS+).
+        """
+        signs = np.where(self.flipped, -1.0, 1.0)
+        body = axes[::-1] * np.array([[1.0], [-1.0], [-1.0]])  # RAS+ (x, y, z) to LPS (z, y, x)
+        steps: NDArray[np.float64] = body[:, list(self.axes)] * signs
+        return steps
+
     def box_in_file(self, box: Box, grid: Grid) -> list[list[int]]:
         """`[[start, stop], ...]` of a box (z, y, x) in the file's own voxel indices, per axis of the file."""
         spans: list[list[int]] = [[], [], []]

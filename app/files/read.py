@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from app.errors import CaseError
 from app.files.hounsfield import to_hounsfield
-from app.files.orientation import Orientation, is_orthonormal, orientation_of
+from app.files.orientation import Orientation, orientation_of
 from app.files.surroundings import with_air_around
 from app.grid import Grid
 from app.notice import Notice, Verdict
@@ -47,12 +47,15 @@ AS_SCANNED = "axes taken as a CT scanner stores them (left, back, head), with th
 class Scan:
     """voxels: (z, y, x) HU, int16 or float32, a view on the file's order. header: the file's own, unchanged.
 
-    voxel_ml: millilitres of one voxel, which are fewer than its sides say where axes are sheared.
+    steps: (3, 3), column by column how far one voxel along z, y and x goes along the body's, mm; diagonal, or nearly
+    so, where the scan lies straight. voxel_ml: millilitres of one voxel, fewer than its sides say where axes are
+    sheared.
     """
 
     path: Path
     voxels: Voxels
     grid: Grid
+    steps: NDArray[np.float64]
     orientation: Orientation
     header: Header
     voxel_ml: float
@@ -74,9 +77,6 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         raw = _read_voxels(file, header, shape, path)
     axes, warnings = _axes(header)
     orientation = orientation_of(axes)
-    if not is_orthonormal(axes):
-        text = "direction cosines are not orthonormal; axes processed as if at right angles, affine kept"
-        warnings.append(Notice("sheared", text, Verdict.CHECK))
     voxels, more = to_hounsfield(raw, *_scaling(header))
     z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
     body, around = with_air_around(orientation.to_body(voxels))
@@ -85,6 +85,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         path=path,
         voxels=body,
         grid=Grid((nz, ny, nx), (z, y, x)),
+        steps=orientation.steps(axes),
         orientation=orientation,
         header=header,
         voxel_ml=abs(float(np.linalg.det(axes))) / 1000,

@@ -1,7 +1,8 @@
 """Pipeline: the way of one case, and the only place that knows its order.
 
-read -> every stage of the system (`app.run.stage`), with its regions in between -> restore, once for every stage whose
-labels are in the result -> merge -> write
+read -> set upright, if it lies askew -> every stage of the system (`app.run.stage`), with its regions in between ->
+restore, once for every stage whose labels are in the result -> doubt, and where there is some, the stages again with
+the body turned over -> merge -> write
 """
 
 import functools
@@ -13,14 +14,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 from app.errors import CaseError
-from app.files.read import Scan, read
+from app.files.read import read
 from app.files.write import check_target, write
 from app.grid import Box, Grid, whole
 from app.models.bundle import RESAMPLE_NORMALISE, Bundle, load_bundle
 from app.models.engine import Model, load_engine
 from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
+from app.run.second_look import better_turns, doubts, evidence_of, said_of
 from app.run.stage import Answer, run_stage
+from app.run.view import View, view_of
 from app.steps.merge import renamed
 from app.steps.resample import CUBIC, sees_beyond_edges, use_threads
 from app.steps.restore import restore
@@ -82,15 +85,33 @@ def run_case(
     with outcome.timed("read"):
         scan = outcome.scan = read(source, memory_limit=memory_limit)
         outcome.warnings += scan.warnings
+    with outcome.timed("upright"):
+        view, warnings = view_of(scan)
+        outcome.warnings += warnings
     with outcome.timed("load"):
         ready = models()
-    labelled = _result(_run_stages(scan, system, ready, outcome, threads, memory_limit), system, outcome)
-    mask = labelled.labels
+    run = _Run(source.name, system, ready, outcome, threads, memory_limit)
+    view, seen = _believed(view, run)
+    labelled = _result(seen.maps, system, outcome)
+    outcome.box = None if labelled.box is None else view.box_in_scan(labelled.box)
+    mask = view.labels_in_scan(labelled.labels)
     outcome.volume_ml = organ_volumes(mask, scan.voxel_ml, labelled.names[1:])
     if not mask.any():
         outcome.warnings.append(Notice("empty", "no organ found; the mask is empty", Verdict.CHECK))
     with outcome.timed("write"):
         write(mask, target, scan.header, scan.orientation, overwrite=overwrite)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every stage of a case is told."""
+
+    name: str
+    system: System
+    models: Models
+    outcome: Outcome
+    threads: int
+    memory_limit: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,37 +123,74 @@ class _Map:
     box: Box | None
 
 
-def _run_stages(
-    scan: Scan, system: System, models: Models, outcome: Outcome, threads: int, memory_limit: int | None
-) -> dict[str, _Map]:
-    """Of every stage whose labels are in the result, its label map; no more scores than one stage's are held."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the stages made of a view: maps: of every stage whose labels are in the result. doubts, warnings: of it."""
+
+    maps: dict[str, _Map]
+    doubts: list[Notice]
+    warnings: list[Notice]
+
+
+def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
+    """The view whose result is to be written, and that: as the scan lies, or as the body does where there is doubt."""
+    seen, doubt, warnings = _run_stages(view, run), run.system.doubt, run.outcome.warnings
+    if doubt is None or not seen.doubts:
+        warnings += seen.warnings
+        return view, seen
+    names = run.models[doubt.first].bundle.labels
+    for turn, other in better_turns(view, lambda any_view: _answer(doubt.first, any_view, None, run), doubt, names):
+        again = _run_stages(other, run)
+        if again.doubts:
+            continue
+        view, seen = (other, again) if doubt.turns else (view, seen)
+        warnings += [said_of(turn, is_segmented=doubt.turns), *seen.warnings]
+        return view, seen
+    warnings += [*seen.warnings, *seen.doubts]
+    return view, seen
+
+
+def _run_stages(view: View, run: _Run) -> _Seen:
+    """No more scores than one stage's are held."""
+    system, outcome, grid = run.system, run.outcome, view.grid
     boxes: dict[str, Box | None] = {SCAN: None}
     wanted = {system.result.of, *system.mapped}
-    maps: dict[str, _Map] = {}
+    seen = _Seen({}, [], [])
+    first: Labels | None = None
     for name, stage in system.stage.items():
-        box = boxes[stage.sees]
-        if (box or whole(scan.grid)).shape[0] * scan.grid.spacing[0] < stage.min_height_mm:
+        box, names = boxes[stage.sees], run.models[name].bundle.labels
+        if (box or whole(grid)).shape[0] * grid.spacing[0] < stage.min_height_mm:
             boxes |= {region: box for region, entry in system.region.items() if entry.of == name}
             continue
-        outcome.box = box  # of a case that fails in this stage, too
-        answer = run_stage(
-            scan.voxels,
-            scan.grid,
-            box,
-            stage,
-            models[name],
-            timed=functools.partial(_timed, outcome, name),
-            check=lambda grid, bundle, walk: _check_memory(scan, grid, bundle, walk, memory_limit, len(maps)),
-        )
-        boxes |= _boxes_of(name, answer, box, system, models[name].bundle.labels, scan.grid, outcome)
+        outcome.box = None if box is None else view.box_in_scan(box)  # of a case that fails in this stage, too
+        answer = _answer(name, view, box, run, len(seen.maps))
+        boxes |= _boxes_of(name, answer, box, names, grid, run, seen.warnings)
         if name in wanted:
             with outcome.timed("restore"):
                 labels = restore(
-                    answer.scores, answer.labels, answer.box, scan.grid, positions=answer.positions, threads=threads
+                    answer.scores, answer.labels, answer.box, grid, positions=answer.positions, threads=run.threads
                 )
-            maps[name] = _Map(labels, models[name].bundle.labels, box)
+            seen.maps[name] = _Map(labels, names, box)
+        if system.doubt is not None and name == system.doubt.first:
+            first = answer.labels
+        if system.doubt is not None and name == system.result.of and first is not None and answer.labels.any():
+            with outcome.timed("doubt"):
+                seen.doubts.extend(doubts(evidence_of(first, answer, grid, system.doubt, names), system.doubt))
         del answer  # before the next stage's scores come
-    return maps
+    return seen
+
+
+def _answer(name: str, view: View, box: Box | None, run: _Run, masks: int = 0) -> Answer:
+    """Of a stage. masks: of the scan's size, held already."""
+    return run_stage(
+        view.voxels,
+        view.grid,
+        box,
+        run.system.stage[name],
+        run.models[name],
+        timed=functools.partial(_timed, run.outcome, name),
+        check=lambda grid, bundle, walk: _check_memory(view, grid, bundle, walk, run, masks),
+    )
 
 
 def _timed(outcome: Outcome, stage: str, step: str) -> AbstractContextManager[None]:
@@ -147,31 +205,29 @@ def _result(maps: dict[str, _Map], system: System, outcome: Outcome) -> _Map:
             names = merged_names([part.names for part in parts])
             alike = [renamed(part.labels, [names.index(label) for label in part.names]) for part in parts]
             maps[name] = _Map(merge.rule(alike, Seen(names, located=parts[0].box is not None)), names, parts[0].box)
-    result = maps[system.result.of]
-    outcome.box = result.box
-    return result
+    return maps[system.result.of]
 
 
 def _boxes_of(
     stage: str,
     answer: Answer,
     seen: Box | None,
-    system: System,
     names: tuple[str, ...],
     grid: Grid,
-    outcome: Outcome,
+    run: _Run,
+    warnings: list[Notice],
 ) -> dict[str, Box | None]:
     """Of every region that a stage's answer tells; where it tells nothing, what the stage saw, with a warning."""
     boxes = {}
-    for name, region in system.region.items():
+    for name, region in run.system.region.items():
         if region.of != stage:
             continue
-        with outcome.timed(name):
+        with run.outcome.timed(name):
             found = _box_of(region, answer, Seen(names, located=seen is not None), grid)
         if found is None:
             what = "the whole volume" if seen is None else f"what {stage} saw"
             text = f"{stage} found no organ for {name}; {what} is processed"
-            outcome.warnings.append(Notice("not-located", text, Verdict.CHECK))
+            warnings.append(Notice("not-located", text, Verdict.CHECK))
         boxes[name] = found or seen
     return boxes
 
@@ -187,17 +243,17 @@ def _box_of(region: Region, answer: Answer, about: Seen, grid: Grid) -> Box | No
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
-def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, walk: Walk, limit: int | None, masks: int) -> None:
+def _check_memory(view: View, fine: Grid, bundle: Bundle, walk: Walk, run: _Run, masks: int) -> None:
     """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres.
 
     A slice of a few voxels is filled up to a window of the walk, and its scores with it. masks: of the scan's size,
     held already.
     """
-    how, voxels = bundle.resampling, math.prod(scan.grid.shape)
+    how, voxels, limit = bundle.resampling, math.prod(view.grid.shape), run.memory_limit
     before = BYTES_BEFORE_RESAMPLING if how.order != RESAMPLE_NORMALISE else 0
     before += BYTES_BEYOND_EDGES if sees_beyond_edges(how) else 0
     before += BYTES_OF_SPLINE if how.interpolation == CUBIC else 0
-    here = scan.voxels.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
+    here = view.voxels.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
     per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
     needed = math.prod(fine.shape) * per_voxel + here
     if bundle.window is None and needed - here <= MODELS_BYTES:  # the same for every scan, and in MODELS_BYTES
@@ -210,6 +266,6 @@ def _check_memory(scan: Scan, fine: Grid, bundle: Bundle, walk: Walk, limit: int
     if limit is not None and needed > limit:
         extent = " x ".join(f"{length:.0f}" for length in fine.extent)
         raise CaseError(
-            f"{scan.path.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.3g} GB, more than the "
+            f"{run.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.3g} GB, more than the "
             f"{limit / 2**30:.3g} GB allowed here; check the spacing, or raise the memory limit"
         )

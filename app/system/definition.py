@@ -11,7 +11,7 @@ from pathlib import Path
 from app.errors import SetupError
 from app.models.bundle import ENGINES, MOST_LABELS, TORCHSCRIPT, Bundle, load_bundle
 from app.schema import one_of, parse
-from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Rule, Walking, choose
+from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Walking, choose
 from app.system.toml_file import read_toml
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,8 @@ WEIGHTS = ROOT / "weights"
 PRECISIONS = ("f32", "bf16")
 EVERY = EveryWindow()
 SCAN = "scan"  # what a stage sees that sees no region
-TAKEN = (SCAN, "read", "load", "restore", "write", "total")  # the last five are what a case's own seconds are called
+# "scan" is what a stage may see, the others are what a case's own seconds are called
+TAKEN = (SCAN, "read", "upright", "load", "restore", "doubt", "write", "total")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,42 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """When the result's stage is not believed (`app.steps.doubt`), and that the body is then looked for turned over.
+
+    first: a stage that sees the scan, of the same labels. min_agreement: Dice of the two stages' labels. min_lead: of
+    the result's scores; how far networks lead differs, so another bundle needs another one. min_arrangement: share of
+    the relations that hold. right_of, below, before: pairs of organs, the first of which lies further to the patient's
+    right, further down, further to the front. turns: whether the scan is segmented as the body lies, where that is
+    not as the header says; otherwise it is only said.
+    """
+
+    first: str
+    min_agreement: float
+    min_lead: float
+    min_arrangement: float
+    right_of: tuple[tuple[str, str], ...] = ()
+    below: tuple[tuple[str, str], ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+    turns: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("min_agreement", "min_arrangement"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, found {getattr(self, name)}")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Organs that the relations name."""
+        return tuple(name for pairs in (self.right_of, self.below, self.before) for pair in pairs for name in pair)
+
+    def relations(self, labels: Sequence[str]) -> list[tuple[int, int, int]]:
+        """As `app.steps.doubt.arrangement` takes them."""
+        by_axis = ((self.below, 0), (self.before, 1), (self.right_of, 2))
+        return [(labels.index(a), labels.index(b), axis) for pairs, axis in by_axis for a, b in pairs]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """of: the stage or merge whose labels, on the scan's own grid, are the mask."""
 
@@ -114,6 +151,7 @@ class System:
     result: Result
     region: dict[str, Region] = field(default_factory=dict)
     merge: dict[str, Merge] = field(default_factory=dict)
+    doubt: Doubt | None = None
 
     def __post_init__(self) -> None:
         if len(self.title.splitlines()) != 1:
@@ -139,6 +177,7 @@ class System:
         idle = (self.stage.keys() - used) | (self.region.keys() - seen) | (self.merge.keys() - used)
         if idle:
             raise ValueError(f"{min(idle)} is used by nothing")
+        self._check_doubt()
         for name in {*self.mapped, self.result.of} & self.stage.keys():
             if self.stage[name].min_height_mm:
                 raise ValueError(f"field stage.{name}.min_height_mm: its labels are in the result, so it must run")
@@ -160,6 +199,20 @@ class System:
                     "not run by then"
                 )
             done.add(name)
+
+    def _check_doubt(self) -> None:
+        if self.doubt is None:
+            return
+        if self.result.of not in self.stage:
+            raise ValueError("field doubt goes with a result that is of a stage, not of a merge")
+        order = list(self.stage)
+        above = order[: order.index(self.result.of)]
+        first = self.stage.get(self.doubt.first)
+        if first is None or self.doubt.first not in above or first.sees != SCAN or first.min_height_mm:
+            raise ValueError(
+                f"field doubt.first must name a stage above the result's that always sees the scan, found "
+                f"{self.doubt.first!r}"
+            )
 
     def _check_merges(self) -> None:
         known = set(self.stage)
@@ -204,18 +257,24 @@ def _check_bundles(system: System, path: Path) -> None:
             if differing := _differing(bundle, also):
                 raise SetupError(f"{where}.with_bundles: {other} has another {differing} than {stage.bundle}")
         names[name] = bundle.labels
-        _check_named(stage.walk, bundle.labels, f"{where}.walk")
+        _check_named(stage.walk.named, bundle.labels, f"{where}.walk")
         for index, rule in enumerate(stage.clean):
-            _check_named(rule, bundle.labels, f"{where}.clean[{index}]")
+            _check_named(rule.named, bundle.labels, f"{where}.clean[{index}]")
         if bundle.window is None and not isinstance(stage.walk, EveryWindow):
             raise SetupError(f"{where}.walk: {stage.bundle} sees all at once and has no windows")
     for name, region in system.region.items():
-        _check_named(region.rule, names[region.of], f"{path}: field region.{name}")
+        _check_named(region.rule.named, names[region.of], f"{path}: field region.{name}")
+    if system.doubt is not None:
+        _check_named(system.doubt.named, names[system.result.of], f"{path}: field doubt")
+        if names[system.doubt.first] != names[system.result.of]:
+            raise SetupError(
+                f"{path}: field doubt.first: {system.doubt.first} has other labels than {system.result.of}"
+            )
     names = _with_merges(names, system)
     for name, merge in system.merge.items():
         if len(names[name]) > MOST_LABELS:
             raise SetupError(f"{path}: field merge.{name}.of: {len(names[name])} labels in all, {MOST_LABELS} at most")
-        _check_named(merge.rule, names[name], f"{path}: field merge.{name}")
+        _check_named(merge.rule.named, names[name], f"{path}: field merge.{name}")
 
 
 def _read_bundle(name: str, where: str) -> Bundle:
@@ -231,8 +290,8 @@ def _differing(bundle: Bundle, other: Bundle) -> str:
     return ", ".join(name for name in fields if getattr(bundle, name) != getattr(other, name))
 
 
-def _check_named(rule: Rule, labels: tuple[str, ...], where: str) -> None:
-    for name in rule.named:
+def _check_named(named: tuple[str, ...], labels: tuple[str, ...], where: str) -> None:
+    for name in named:
         if name not in labels[1:]:
             raise SetupError(f"{where}: no label {name!r} here; there are {', '.join(labels[1:])}")
 
