@@ -40,6 +40,7 @@ QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 LARGEST_OFFSET = 1 << 30  # bytes; extensions before the voxels are text and take kilobytes
 SINGULAR = 1e-3  # volume of the cell over that of the right-angled one: axes less than a tenth of a degree apart
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # NIfTI's codes for metre and micron; 2 is mm, 0 unknown
+BODY_MM = (10.0, 5000.0)  # the longest side of a scan of a body, or of a part of it
 AS_SCANNED = "axes taken as a CT scanner stores them (left, back, head), with the header's voxel sizes"
 
 
@@ -75,7 +76,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         shape = _check_header(header, path)
         _check_memory(header, shape, path, memory_limit)
         raw = _read_voxels(file, header, shape, path)
-    axes, warnings = _axes(header)
+    axes, warnings = _axes(header, shape)
     orientation = orientation_of(axes)
     voxels, more = to_hounsfield(raw, *_scaling(header))
     z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
@@ -209,15 +210,14 @@ def _scaling(header: Header) -> tuple[float, float]:
     return slope, intercept if math.isfinite(intercept) else 0.0
 
 
-def _axes(header: Header) -> tuple[NDArray[np.float64], list[Notice]]:
+def _axes(header: Header, shape: tuple[int, int, int]) -> tuple[NDArray[np.float64], list[Notice]]:
     """Directions of the file's axes, (3, 3), columns in mm (RAS+): of the sform, else the qform, else as scanned.
 
     Where the volume lies is not looked at; no step needs it, and the mask keeps it.
     """
     sform, qform = _sform(header), _qform(header)
     axes = next((form for form in (sform, qform) if form is not None), None)
-    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-    converted = [Notice("unit", "the header's unit of length is not mm; converted")] if scale != 1 else []
+    scale, converted = _unit(header, _scanner_order(header) if axes is None else axes, shape)
     if axes is None:
         guessed = Notice("no-orientation", f"the header has no usable orientation; {AS_SCANNED}", Verdict.CHECK)
         return _scanner_order(header) * scale, [guessed, *converted]
@@ -235,6 +235,18 @@ def _axes(header: Header) -> tuple[NDArray[np.float64], list[Notice]]:
         text = f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"
         warnings.append(Notice("spacings-differ", text, Verdict.CHECK))
     return axes, warnings
+
+
+def _unit(header: Header, axes: NDArray[np.float64], shape: tuple[int, int, int]) -> tuple[float, list[Notice]]:
+    """mm of the header's unit of length, and a warning unless it is mm; one in which no body is one is not believed."""
+    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    longest = float((np.linalg.norm(axes, axis=0) * shape).max())
+    if scale == 1:
+        return 1.0, []
+    if BODY_MM[0] <= longest <= BODY_MM[1] and not BODY_MM[0] <= longest * scale <= BODY_MM[1]:
+        text = f"the header's unit of length makes the scan {longest * scale:.3g} mm long; taken as mm"
+        return 1.0, [Notice("unit-disbelieved", text)]
+    return scale, [Notice("unit", "the header's unit of length is not mm; converted")]
 
 
 def _sform(header: Header) -> NDArray[np.float64] | None:

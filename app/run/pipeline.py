@@ -28,6 +28,7 @@ from app.steps.merge import renamed
 from app.steps.resample import CUBIC, sees_beyond_edges, use_threads
 from app.steps.restore import restore
 from app.steps.segment import averaged
+from app.steps.size import doubtful_size
 from app.steps.volumes import organ_volumes
 from app.steps.walk import Walk
 from app.system.definition import SCAN, WEIGHTS, Region, System, merged_names
@@ -86,8 +87,10 @@ def run_case(
         scan = outcome.scan = read(source, memory_limit=memory_limit)
         outcome.warnings += scan.warnings
     with outcome.timed("upright"):
-        view, warnings = view_of(scan)
+        view, warnings = view_of(scan, system.posture, memory_limit)
         outcome.warnings += warnings
+        if system.doubt is not None:
+            outcome.warnings += doubtful_size(view.voxels, view.grid, system.doubt.width_mm)
     with outcome.timed("load"):
         ready = models()
     run = _Run(source.name, system, ready, outcome, threads, memory_limit)

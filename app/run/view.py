@@ -1,15 +1,19 @@
-"""View: what the stages of a system see of a scan: its voxels as they lie, or set upright, or turned over.
+"""View: what the stages of a system see of a scan: its voxels as they lie, set upright, made higher or turned over.
 
 Arrays (z, y, x). A view knows the way back to the scan's own voxels.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from app.errors import CaseError
 from app.files.orientation import Orientation
 from app.files.read import Scan
 from app.grid import Box, Grid
-from app.notice import Notice
+from app.notice import Notice, Verdict
 from app.steps.straighten import (
     bent_back,
     box_in_scan,
@@ -18,10 +22,10 @@ from app.steps.straighten import (
     tilt_degrees,
     upright_grid,
 )
-from app.types import Labels, Voxels
+from app.system.definition import Posture
+from app.types import Labels, Shape, Voxels
 
-MOST_TILT = 12  # degrees; networks were trained on bodies turned by so much
-MOST_SHEAR = 5  # degrees
+COPIES = 2  # of what is made, while it is made
 LEAST_SHEAR = 0.01  # degrees; below, rounding of the header
 
 
@@ -35,11 +39,37 @@ class View:
     box_in_scan: Callable[[Box], Box]
 
 
-def view_of(scan: Scan) -> tuple[View, list[Notice]]:
-    """The scan as it lies, or upright where its axes are far from the body's."""
+def view_of(scan: Scan, choice: Posture, memory_limit: int | None = None) -> tuple[View, list[Notice]]:
+    """The scan as it lies; upright where its axes are far from the body's; higher where it is a thin slab.
+
+    CaseError where what would be made does not fit into `memory_limit` bytes.
+    """
+    view, notices = _upright(scan, choice, memory_limit)
+    height = view.grid.extent[0]
+    if height >= choice.min_height_mm:
+        return view, notices
+    text = (
+        f"the scan is {height:.0f} mm high and its organs cut; its first and last slice were repeated for the networks"
+    )
+    count = math.ceil(choice.filled_to_mm / view.grid.spacing[0])
+    _check_memory(scan, (max(count, view.grid.shape[0]), *view.grid.shape[1:]), memory_limit)
+    return _heightened(view, count), [*notices, Notice("thin", text, Verdict.CHECK)]
+
+
+def _check_memory(scan: Scan, shape: Shape, limit: int | None) -> None:
+    needed = scan.voxels.nbytes + COPIES * math.prod(shape) * scan.voxels.itemsize
+    if limit is not None and needed > limit:
+        raise CaseError(
+            f"{scan.path.name}: set upright or made higher it has {shape} voxels (z, y, x), which need "
+            f"{needed / 2**30:.3g} GB, more than the {limit / 2**30:.3g} GB allowed here; raise the memory limit"
+        )
+
+
+def _upright(scan: Scan, choice: Posture, memory_limit: int | None) -> tuple[View, list[Notice]]:
     tilt, shear = tilt_degrees(scan.steps), shear_degrees(scan.steps)
-    if tilt > MOST_TILT or shear > MOST_SHEAR:
+    if tilt > choice.max_tilt_degrees or shear > choice.max_shear_degrees:
         shape, grid = scan.grid.shape, upright_grid(scan.steps, scan.grid.shape)
+        _check_memory(scan, grid.shape, memory_limit)
         view = View(
             straightened(scan.voxels, scan.steps, grid),
             grid,
@@ -52,6 +82,24 @@ def view_of(scan: Scan) -> tuple[View, list[Notice]]:
         return view, []
     text = f"axes are {shear:.2g} degrees off a right angle; processed as if they were not, affine kept"
     return view, [Notice("sheared", text)]
+
+
+def _heightened(view: View, slices: int) -> View:
+    """`view` with its first and its last slice repeated, as often below as above, to so many slices or one more.
+
+    Air above and below a slab is what no network was trained on: of ten slices it finds next to nothing.
+    """
+    count, ny, nx = view.grid.shape
+    more = max(0, math.ceil((slices - count) / 2))
+    voxels = np.pad(view.voxels, ((more, more), (0, 0), (0, 0)), mode="edge")
+    grid = Grid((count + 2 * more, ny, nx), view.grid.spacing)
+
+    def box_back(box: Box) -> Box:
+        low = min(max(box.start[0] - more, 0), count - 1)
+        high = max(min(box.stop[0] - more, count), low + 1)
+        return view.box_in_scan(Box((low, *box.start[1:]), (high, *box.stop[1:])))
+
+    return View(voxels, grid, lambda labels: view.labels_in_scan(labels[more : more + count]), box_back)
 
 
 def turned(view: View, turn: Orientation) -> View:

@@ -3,6 +3,7 @@
 A file may build on another one (`app.system.toml_file`).
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ SYSTEMS = ROOT / "systems"
 WEIGHTS = ROOT / "weights"
 PRECISIONS = ("f32", "bf16")
 EVERY = EveryWindow()
+MOST_HEIGHT = 1000.0  # mm
 SCAN = "scan"  # what a stage sees that sees no region
 # "scan" is what a stage may see, the others are what a case's own seconds are called
 TAKEN = (SCAN, "read", "upright", "load", "restore", "doubt", "write", "total")
@@ -98,14 +100,38 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
+class Posture:
+    """How a scan is brought to lie before any stage sees it.
+
+    max_tilt_degrees: between its axes and the body's; beyond, it is set upright. max_shear_degrees: of its axes against
+    each other, likewise. min_height_mm: below, its first and last slice are repeated, up to `filled_to_mm` in all.
+    """
+
+    max_tilt_degrees: float = 12.0
+    max_shear_degrees: float = 5.0
+    min_height_mm: float = 0.0
+    filled_to_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_tilt_degrees", "max_shear_degrees"):
+            if not 0 < getattr(self, name) <= 90:
+                raise ValueError(f"{name} must be above 0, 90 at most, found {getattr(self, name)}")
+        if not 0 <= self.min_height_mm <= self.filled_to_mm <= MOST_HEIGHT:
+            raise ValueError(
+                f"min_height_mm must be from 0 to filled_to_mm, and that {MOST_HEIGHT:.0f} at most, found "
+                f"{self.min_height_mm} and {self.filled_to_mm}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """When the result's stage is not believed (`app.steps.doubt`), and that the body is then looked for turned over.
 
     first: a stage that sees the scan, of the same labels. min_agreement: Dice of the two stages' labels. min_lead: of
     the result's scores; how far networks lead differs, so another bundle needs another one. min_arrangement: share of
     the relations that hold. right_of, below, before: pairs of organs, the first of which lies further to the patient's
-    right, further down, further to the front. turns: whether the scan is segmented as the body lies, where that is
-    not as the header says; otherwise it is only said.
+    right, further down, further to the front. width_mm: of the body, at the least and at the most. turns: whether the
+    scan is segmented as the body lies, where that is not as the header says; otherwise it is only said.
     """
 
     first: str
@@ -115,9 +141,12 @@ class Doubt:
     right_of: tuple[tuple[str, str], ...] = ()
     below: tuple[tuple[str, str], ...] = ()
     before: tuple[tuple[str, str], ...] = ()
+    width_mm: tuple[float, float] = (0.0, math.inf)
     turns: bool = True
 
     def __post_init__(self) -> None:
+        if not 0 <= self.width_mm[0] < self.width_mm[1]:
+            raise ValueError(f"width_mm must be two lengths, the shorter first, found {list(self.width_mm)}")
         for name in ("min_agreement", "min_arrangement"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, found {getattr(self, name)}")
@@ -151,6 +180,7 @@ class System:
     result: Result
     region: dict[str, Region] = field(default_factory=dict)
     merge: dict[str, Merge] = field(default_factory=dict)
+    posture: Posture = Posture()
     doubt: Doubt | None = None
 
     def __post_init__(self) -> None:

@@ -57,6 +57,47 @@ def test_every_system_here_is_well_formed_whatever_bundles_are_there(name):
     assert {label for rule in rules for label in rule.named} <= {*CHALLENGE_LABELS[1:], "tumour"}
 
 
+DOUBT = """
+[doubt]
+first = "locate"
+min_agreement = 0.5
+min_lead = 1
+min_arrangement = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('first = "locate"', 'first = "segment"', "field doubt.first must name a stage above the result's"),
+        ('first = "locate"', 'first = "elsewhere"', "field doubt.first must name a stage above the result's"),
+        ("min_agreement = 0.5", "min_agreement = 2", "doubt: min_agreement must be from 0 to 1, found 2.0"),
+        ("min_arrangement = 1", "min_arrangement = -1", "doubt: min_arrangement must be from 0 to 1"),
+        ("min_lead = 1", "min_lead = 1\nwidth_mm = [5, 5]", "doubt: width_mm must be two lengths, the shorter first"),
+        ("min_lead = 1", 'min_lead = 1\nbelow = [["liver", "tail"]]', "field doubt: no label 'tail' here"),
+        ("min_lead = 1", 'min_lead = 1\nbelow = [["liver"]]', "field doubt.below[0] needs 2 values"),
+        ("min_lead = 1\n", "", "field doubt.min_lead is missing"),
+    ],
+)
+def test_a_doubt_that_cannot_be_is_refused(tmp_path, before, after, said):
+    path = tmp_path / "own.toml"
+    kept = WHOLE[: WHOLE.index("[posture]")]
+    path.write_text(kept + DOUBT)
+    assert load_system(str(path)).doubt is not None
+    path.write_text(kept + DOUBT.replace(before, after))
+    with pytest.raises(SetupError, match=re.escape(said)):
+        load_system(str(path))
+
+
+def test_relations_are_pairs_of_ids_by_axis():
+    doubt = load_system("viscera").doubt
+    relations = doubt.relations(CHALLENGE_LABELS)
+    assert (1, 3, 2) in relations  # liver right of spleen, x runs to the left
+    assert (2, 1, 0) in relations  # right kidney below liver
+    assert (11, 5, 1) in relations  # stomach before aorta, y runs to the back
+    assert len(relations) == len(doubt.right_of) + len(doubt.below) + len(doubt.before)
+
+
 def test_tables_of_ablations_name_systems_that_are_there():
     tables = json.loads((ABLATIONS / "tables.json").read_text())
     named = {name for names in tables.values() for name in names}
@@ -489,6 +530,23 @@ WRONG_TOO = [
     ("a range of words", changed("at_least_mm = 192", 'at_least_mm = "192"'), r"abdomen\.at_least_mm must be a number"),
     ("a label that is a number", changed('label = "liver"\nbelow', "label = 1\nbelow"), r"abdomen\.label must be text"),
     ("too near", changed("max_mm = 130", "max_mm = -130"), r"stage\.organs\.clean\[0\]: max_mm must be zero or more"),
+    (
+        "a tilt of nothing",
+        changed("[result]", "[posture]\nmax_tilt_degrees = 0\n[result]"),
+        r"posture: max_tilt_degrees must be above 0",
+    ),
+    (
+        "a slab made lower",
+        changed("[result]", "[posture]\nmin_height_mm = 9\n[result]"),
+        r"posture: min_height_mm must be from 0 to filled_to_mm",
+    ),
+    (
+        "doubt about a merge",
+        changed(
+            "[result]", '[doubt]\nfirst = "search"\nmin_agreement = 1\nmin_lead = 1\nmin_arrangement = 1\n[result]'
+        ),
+        r"field doubt goes with a result that is of a stage",
+    ),
     ("a negative height", changed("= 500", "= -1"), r"stage\.search: min_height_mm must be zero or more, found -1"),
     ("a height of words", changed("= 500", '= "tall"'), r"field stage\.search\.min_height_mm must be a number"),
     (

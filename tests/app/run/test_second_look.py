@@ -1,0 +1,157 @@
+"""Of made-up bodies: a large liver on the right, a bright spleen on the left, further up and to the front."""
+
+from dataclasses import replace
+from itertools import permutations, product
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from app.files.orientation import Orientation
+from app.grid import Grid
+from app.models.engine import Model
+from app.run.outcome import Outcome
+from app.run.pipeline import run_case
+from app.run.second_look import Evidence, better_turns, doubts, said_of
+from app.run.view import View, turned
+from app.system.definition import Doubt, Posture, load_system
+from tests.files import lps_affine, save_nifti
+from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
+
+DOUBT = Doubt(
+    first="locate",
+    min_agreement=0.8,
+    min_lead=1,
+    min_arrangement=0.9,
+    right_of=(("liver", "spleen"),),
+    below=(("liver", "spleen"),),
+    before=(("spleen", "liver"),),
+)
+SYSTEM = replace(load_system("viscera"), doubt=DOUBT, posture=Posture())
+WAYS = {
+    "straight": (slice(None),) * 3,
+    "mirrored": (slice(None, None, -1), slice(None), slice(None)),
+    "front is back": (slice(None), slice(None, None, -1), slice(None)),
+    "upside down": (slice(None), slice(None), slice(None, None, -1)),
+    "diagonal": (slice(None, None, -1), slice(None, None, -1), slice(None)),
+}
+
+
+def body():
+    """x to the left, y to the back, z to the head."""
+    voxels = np.full((48, 48, 32), -1000, np.int16)
+    voxels[4:24, 18:42, 4:20] = 40  # liver
+    voxels[30:42, 6:20, 18:28] = 1500  # spleen
+    return voxels
+
+
+def run(tmp_path, voxels, system=SYSTEM, models=None):
+    source = save_nifti(tmp_path / "a_0000.nii.gz", voxels, lps_affine((4, 4, 4)))
+    outcome = Outcome()
+    run_case(source, tmp_path / "a.nii.gz", system, lambda: models or known_models(), outcome, threads=1)
+    return np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj), outcome
+
+
+def codes(outcome):
+    return [(notice.code, str(notice.verdict)) for notice in outcome.warnings]
+
+
+def test_nothing_is_said_of_a_body_as_its_header_has_it(tmp_path):
+    mask, outcome = run(tmp_path, body())
+    assert codes(outcome) == []
+    assert set(np.unique(mask)) == {0, 1, 3}
+    assert "doubt" in outcome.seconds
+
+
+@pytest.mark.parametrize(
+    ("way", "code"),
+    [("mirrored", "mirrored"), ("front is back", "turned"), ("upside down", "turned"), ("diagonal", "turned")],
+)
+def test_a_body_that_lies_otherwise_is_segmented_as_it_lies(tmp_path, way, code):
+    straight, usual = run(tmp_path, body())
+    mask, outcome = run(tmp_path, body()[WAYS[way]])
+    assert codes(outcome) == [(code, "check")]
+    assert (mask == straight[WAYS[way]]).mean() > 0.995  # in the file's own order
+    x, y, z = (slice(*span) for span in outcome.scan.orientation.box_in_file(outcome.box, outcome.scan.grid))
+    assert mask[x, y, z].sum() == mask.sum()
+    assert outcome.volume_ml["liver"] == pytest.approx(usual.volume_ml["liver"], rel=0.02)
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_every_way_to_lie_is_looked_at(axes):
+    """A network that sees something in the body upright alone finds it, however it was turned before."""
+    voxels = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    upright = View(voxels, Grid((4, 5, 6), (1.0, 1.0, 1.0)), lambda labels: labels, lambda box: box)
+
+    def look(view):
+        sees = view.voxels.shape == voxels.shape and (view.voxels == voxels).all()
+        labels = np.full(view.voxels.shape, int(sees), np.uint8)
+        return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32))
+
+    for flips in product((False, True), repeat=3):
+        lying = turned(upright, Orientation(axes, flips))
+        found = list(better_turns(lying, look, DOUBT, ("background", "liver", "spleen")))
+        if (axes, flips) == ((0, 1, 2), (False, False, False)):
+            assert found == []
+        else:
+            ((_, view),) = found
+            assert (view.voxels == voxels).all()
+
+
+def test_a_system_may_only_say_so(tmp_path):
+    straight, _ = run(tmp_path, body())
+    mask, outcome = run(tmp_path, body()[WAYS["mirrored"]], replace(SYSTEM, doubt=replace(DOUBT, turns=False)))
+    assert codes(outcome) == [("mirrored", "unusable")]
+    assert (mask == straight[::-1]).mean() > 0.99  # these networks see voxels alone
+
+
+def test_without_doubt_in_its_file_a_system_believes_everything(tmp_path):
+    _, outcome = run(tmp_path, body()[WAYS["mirrored"]], replace(SYSTEM, doubt=None))
+    assert codes(outcome) == []
+
+
+def test_stages_that_disagree_are_not_believed(tmp_path):
+    def liver_is_spleen(volume):
+        scores = tissue_is_liver(FINE)(volume)
+        scores[[1, 3]] = scores[[3, 1]]
+        return scores
+
+    models = known_models() | {"segment": Model(FINE, liver_is_spleen)}
+    _, outcome = run(tmp_path, body(), replace(SYSTEM, doubt=replace(DOUBT, right_of=(), below=(), before=())), models)
+    assert codes(outcome) == [("stages-disagree", "unusable")]
+
+
+def test_an_empty_mask_is_said_once(tmp_path):
+    models = {"locate": Model(LOCALISER, nothing), "segment": Model(FINE, nothing)}
+    _, outcome = run(tmp_path, body(), models=models)
+    assert codes(outcome) == [("not-located", "check"), ("empty", "check")]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        (Evidence(0.8, 1, 0.9), []),
+        (Evidence(0.79, 1, 0.9), [("stages-disagree", "check")]),
+        (Evidence(0.39, 1, 0.9), [("stages-disagree", "unusable")]),
+        (Evidence(0.8, 0.9, 0.9), [("unsure", "check")]),
+        (Evidence(0.8, 1, 0.89), [("arrangement", "unusable")]),
+        (Evidence(0, 0, 0), [("stages-disagree", "unusable"), ("unsure", "check"), ("arrangement", "unusable")]),
+    ],
+)
+def test_each_doubt_has_its_limit(evidence, expected):
+    assert [(notice.code, str(notice.verdict)) for notice in doubts(evidence, DOUBT)] == expected
+
+
+@pytest.mark.parametrize(
+    ("axes", "flipped", "words"),
+    [
+        ((0, 1, 2), (True, False, False), "(head and feet are exchanged)"),
+        ((0, 1, 2), (False, True, True), "(front and back and left and right are exchanged)"),
+        ((0, 2, 1), (False, False, False), "(its axes are exchanged)"),
+        ((0, 1, 2), (False, False, True), "situs inversus"),
+    ],
+)
+def test_how_a_body_lies_is_said_in_words(axes, flipped, words):
+    assert words in said_of(Orientation(axes, flipped), is_segmented=True).text
+    assert "do not use the mask" in said_of(Orientation(axes, flipped), is_segmented=False).text
