@@ -171,7 +171,7 @@ def test_the_examples_in_python_run(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for folder in ("inputs", "outputs"):
         Path(folder).mkdir()
-    save_nifti(Path("inputs/a_0000.nii.gz"), body_phantom((40, 60, 30)), lps_affine((3, 2, 4)))
+    save_nifti(Path("inputs/a_0000.nii.gz"), body_phantom((40, 60, 30)), lps_affine((6, 4, 4)))
     examples = re.findall("```python\n(.*?)```", OPERATION.read_text(), re.DOTALL)
     assert len(examples) == 2
     exec(examples[number], {})
