@@ -113,7 +113,7 @@ def mixtures(count: int, seed: int) -> Iterator[tuple[str, Damage]]:
     for _ in range(count):
         chosen = sorted(rng.choice(len(sorts), rng.integers(2, len(sorts) + 1), replace=False))
         names = [str(rng.choice(list(sorts[index]))) for index in chosen]
-        yield " + ".join(names), partial(_all_of, kinds=[KINDS[name] for name in names])
+        yield " & ".join(names), partial(_all_of, kinds=[KINDS[name] for name in names])
 
 
 def _all_of(sample: Sample, kinds: list[Damage]) -> Sample:

@@ -1,0 +1,96 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.run import command_line
+from evaluation import oddities
+from evaluation.oddities import KINDS, Row, mean_dice, mixtures, table
+from tests.files import lps_affine, save_nifti
+from tests.models import known_models
+from tests.shared import CASES, needs_cases
+
+
+def test_dice_is_a_mean_over_organs_that_are_there():
+    mask, reference = np.zeros((10, 10), np.uint8), np.zeros((10, 10), np.uint8)
+    assert mean_dice(mask, reference, 1.0) == 1
+    mask[0], reference[0] = 1, 1
+    mask[1] = 2
+    assert mean_dice(mask, reference, 1.0) == 0.5  # organ 2 is of one alone
+    assert mean_dice(mask, reference, 0.099) == 1  # and with less than a millilitre nowhere
+
+
+@pytest.mark.parametrize(
+    ("kind", "dice", "verdict", "fails"),
+    [
+        ("ten slices", 0.95, "good", False),
+        ("ten slices", 0.949, "good", True),
+        ("ten slices", 0.1, "check", False),
+        ("ten slices", None, "refused", False),
+        ("oblique 20 degrees about x", 0.93, "good", False),
+        ("oblique 20 degrees about x", 0.92, "good", True),
+    ],
+)
+def test_a_wrong_mask_without_a_word_fails(kind, dice, verdict, fails):
+    assert Row("a", kind, dice, verdict, "").fails == fails
+
+
+def test_the_table_has_a_row_a_kind_and_a_column_a_scan():
+    rows = [
+        Row("a", "noise", 1.0, "check", "empty"),
+        Row("b", "noise", 0.2, "good", ""),
+        Row("b", "unit", None, "refused", "empty, odd"),
+    ]
+    assert table(rows).splitlines() == [
+        "| kind | a | b | said |",
+        "|---|---|---|---|",
+        "| noise | 1.000 check | 0.200 good, **wrong and good** | empty |",
+        "| unit |  | refused | empty, odd |",
+    ]
+
+
+def test_mixtures_are_of_different_sorts_and_the_same_for_a_seed():
+    drawn = [name for name, _ in mixtures(20, 1)]
+    assert drawn == [name for name, _ in mixtures(20, 1)]
+    assert drawn != [name for name, _ in mixtures(20, 2)]
+    for name in drawn:
+        assert 2 <= len(name.split(" & ")) <= 4
+        assert set(name.split(" & ")) <= KINDS.keys()
+
+
+def test_the_way_of_a_scan(tmp_path, monkeypatch, capsys):
+    """With made-up networks, whose every answer follows the voxels."""
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models())
+    voxels = np.full((48, 48, 40), -1000, np.int16)
+    voxels[6:24, 18:42, 4:24] = 40
+    voxels[30:42, 6:20, 20:34] = 1500
+    scan = save_nifti(tmp_path / "a_0000.nii.gz", voxels, lps_affine((10, 4, 4)))
+    kinds = ["left is right", "wrapped in 16 bits", "padded with 0", "box around the left kidney"]
+    monkeypatch.setattr(sys, "argv", ["oddities", str(scan), "--kinds", *kinds, "--mixtures", "1"])
+    with pytest.raises(SystemExit):
+        oddities.main()
+    printed = capsys.readouterr().out
+    assert re.search(r"\| left is right \| (1.000|0.99\d) check \| (turned|mirrored) \|", printed)
+    assert "| wrapped in 16 bits | 1.000" in printed
+    assert "box around" not in printed.split("| kind")[1]  # it has none
+
+
+def test_the_document_is_written_between_its_marks(tmp_path, monkeypatch):
+    document = tmp_path / "oddities.md"
+    document.write_text(f"before\n{oddities.BEGIN}\nold\n{oddities.END}\nafter\n")
+    monkeypatch.setattr(oddities, "DOCUMENT", document)
+    oddities.write_document("new")
+    assert document.read_text() == f"before\n{oddities.BEGIN}\n\nnew\n\n{oddities.END}\nafter\n"
+
+
+@pytest.mark.slow
+@needs_cases
+def test_a_real_scan_that_is_damaged_is_right_or_said():
+    kinds = ["header is diagonal", "oblique 20 degrees about x", "padded with 0", "ten slices"]
+    command = [sys.executable, "-m", "evaluation.oddities", str(CASES / "chaos_3_0000.nii.gz"), "--kinds", *kinds]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "5 scans" in done.stdout
