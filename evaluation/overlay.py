@@ -7,10 +7,10 @@ two pictures show the same), patient's right on the left as in a viewer.
 import argparse
 from pathlib import Path
 
-import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
 from app.errors import VisceraError
+from app.files.labels import whole_labels
 from app.files.read import read
 from evaluation.pictures.planes import COLOURS, overlay
 from evaluation.shared.own_files import refuse_foreign
@@ -34,12 +34,15 @@ def main() -> None:
         scan, *masks = (read(path) for path in (arguments.scan, *paths))
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
+    drawn = []
     for path, mask in zip(paths, masks, strict=True):
         if scan.grid.shape != mask.grid.shape:
             parser.exit(2, f"{path.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
-        if not np.isin(mask.voxels, range(len(COLOURS))).all():
-            parser.exit(2, f"{path.name}: has other values than 0 to {len(COLOURS) - 1}, the labels drawn here\n")
-    labels, *slices_of = (mask.voxels.astype(np.uint8) for mask in masks)
+        try:
+            drawn.append(whole_labels(mask.voxels, len(COLOURS) - 1))
+        except ValueError as error:
+            parser.exit(2, f"{path.name}: {error}, the labels drawn here\n")
+    labels, *slices_of = drawn
     said = PngInfo()
     said.add_text("Software", MARK)
     picture = overlay(scan.voxels, labels, scan.grid.spacing, *slices_of)

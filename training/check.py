@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import VisceraError
+from app.files.labels import whole_labels
 from app.files.read import Scan, read
 from training.layout import CaseFiles, find_cases
 from training.recipe import CHALLENGE_LABELS
@@ -34,14 +35,17 @@ def judge(case: CaseFiles) -> Verdict:
         scan, mask = read(case.scan), read(case.label)
     except VisceraError as error:
         return Verdict((str(error),))
-    problems = (*grid_problems(scan, mask), *label_problems(mask.voxels))
-    present = np.unique(mask.voxels)
+    problems = tuple(grid_problems(scan, mask))
+    notes = tuple(warning.text for warning in scan.warnings)
+    try:
+        labels = whole_labels(mask.voxels, len(CHALLENGE_LABELS) - 1)
+    except ValueError as error:
+        return Verdict((*problems, str(error)), notes)
+    present = np.unique(labels)
     if not problems and not present.any():
         problems = ("empty mask",)
     absent = [name for label, name in enumerate(CHALLENGE_LABELS[1:], 1) if label not in present]
-    return Verdict(
-        problems, (*(warning.text for warning in scan.warnings), *([f"without {', '.join(absent)}"] if absent else []))
-    )
+    return Verdict(problems, (*notes, *([f"without {', '.join(absent)}"] if absent else [])))
 
 
 def grid_problems(scan: Scan, mask: Scan) -> Iterator[str]:
@@ -70,13 +74,6 @@ def corner_distance(scan: Scan, mask: Scan) -> float:
         places = affine[:3, :3] @ corners + affine[:3, 3:]
         boxes.append(np.array([places.min(1), places.max(1)]))
     return float(np.linalg.norm(boxes[0] - boxes[1], axis=1).max())
-
-
-def label_problems(labels: np.ndarray) -> Iterator[str]:
-    """Values that are no label."""
-    unknown = [f"{value:g}" for value in np.unique(labels) if value not in range(len(CHALLENGE_LABELS))]
-    if unknown:
-        yield f"unknown labels {', '.join(unknown[:5])}; known are 0 to {len(CHALLENGE_LABELS) - 1}"
 
 
 def line(case: CaseFiles, verdict: Verdict) -> str:

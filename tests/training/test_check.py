@@ -59,6 +59,13 @@ def test_a_header_that_app_reads_with_a_warning_is_no_problem(data):
     assert verdict.notes
 
 
+def test_labels_that_scaling_has_left_a_little_off_are_whole(data):
+    stored = np.where(body_phantom((20, 24, 12)) > 0, 29999, 0).astype(np.int16)
+    save_nifti(data / "good.nii.gz", stored, lps_affine(SPACING), scaling=(1e-4, 0))
+    verdict = check.judge(find_cases(data)[4])
+    assert (verdict.problems, "spleen" in verdict.notes[-1]) == ((), False)
+
+
 @pytest.mark.parametrize(("arguments", "lines"), [([], 9), (["--only-wrong"], 8)])
 def test_the_command(data, monkeypatch, capsys, arguments, lines):
     monkeypatch.setattr(sys, "argv", ["check", str(data), *arguments])
