@@ -23,13 +23,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scan", type=Path, help="NIfTI")
     parser.add_argument("mask", type=Path, help="its mask")
-    parser.add_argument("picture", type=Path, help="PNG to write")
+    parser.add_argument("picture", type=Path, help="PNG to write; its folder is made")
     parser.add_argument("--slices-of", type=Path, metavar="MASK", help="a mask of this scan that decides on the slices")
     arguments = parser.parse_args()
     paths = [path for path in (arguments.mask, arguments.slices_of) if path is not None]
     try:
         if arguments.picture.suffix != ".png":
             raise VisceraError(f"{arguments.picture}: must end in .png")
+        # before the work: a place that cannot be written is said now
+        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
         refuse_foreign(arguments.picture, MARK)
         scan, *masks = (read(path) for path in (arguments.scan, *paths))
     except (VisceraError, OSError) as error:
