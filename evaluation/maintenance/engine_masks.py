@@ -45,6 +45,7 @@ def with_engine(system: System, engine: str) -> System:
 def same(first: Labels, second: Labels) -> Same:
     """Of two masks of one shape.
 
+    >>> import numpy as np
     >>> same(np.array([[[0, 1, 1, 0]]], np.uint8), np.array([[[0, 1, 2, 0]]], np.uint8))
     Same(of_all=0.75, of_organs=0.5)
     """
