@@ -89,6 +89,19 @@ def test_one_voxel_and_one_slice():
     assert len(ways(np.full((1, 9, 9), 40), np.ones((1, 9, 9), np.uint8), (5.0, 9.0, 9.0))) == 8
 
 
+def test_the_edges_of_soft_tissue_and_of_air():
+    """Of six voxels along z two are soft tissue, both of its edges, and one is air, the first below them."""
+    scan = np.array([-30, 300, -31, 301, -300, -301]).reshape(6, 1, 1)
+    (first, *_) = ways(scan, np.ones((6, 1, 1), np.uint8), (30.0, 30.0, 30.0))
+    assert (first.soft, first.air) == (pytest.approx(2 / 6), pytest.approx(1 / 6))
+
+
+def test_ten_millilitres_are_enough_and_255_is_no_organ():
+    labels = np.array([[[1] * 10 + [255]]], np.uint8)
+    assert len(ways(np.zeros((1, 1, 11)), labels, SPACING)) == 8
+    assert ways(np.zeros((1, 1, 11)), np.where(labels == 1, labels, 1)[..., :9], SPACING) == []
+
+
 def notes(labels):
     return list(place_notes(SCAN, labels, ways(SCAN, labels, SPACING)))
 

@@ -31,6 +31,23 @@ def test_the_numberings_are_those_that_their_makers_publish(name, highest, ours)
     assert list(places.values())[: len(ours)] == ours
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "organs"),
+    [
+        ("AMOS22", 14, {14: "bladder", 15: "prostate_or_uterus"}),
+        ("TotalSegmentator v1", 18, {42: "esophagus", 56: "duodenum", 104: "bladder"}),
+        (
+            "TotalSegmentator v2",
+            19,
+            {19: "duodenum", 21: "bladder", 52: "aorta", 63: "inferior_vena_cava", 64: "portal_and_splenic_vein"},
+        ),
+    ],
+)
+def test_what_they_call_by_high_numbers(name, first, organs):
+    (numbering,) = (each for each in NUMBERINGS if each.name == name)
+    assert {label: organ for label, organ in numbering.organs.items() if label >= first} == organs
+
+
 @pytest.mark.parametrize("numbering", NUMBERINGS, ids=lambda numbering: numbering.name)
 def test_none_has_an_organ_twice(numbering):
     assert len(set(numbering.organs.values())) == len(numbering.organs)
