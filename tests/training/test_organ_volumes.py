@@ -99,6 +99,7 @@ def test_a_spleen_as_1_and_a_liver_as_6_are_another_numbering():
         pytest.param({1: 400.0, 3: 2500.0}, (), id="a small liver beside a large spleen"),
         pytest.param({1: 30.0}, (), id="one label that may be anything"),
         pytest.param({1: 1500.0, 14: 20.0}, (), id="ours, with a lesion"),
+        pytest.param({1: 600.0, 7: 50.0}, (), id="two that fit another a little better: 1.4"),
         pytest.param({200: 20.0}, (), id="nobody's"),
         pytest.param({1: 9e4, 2: 9e4, 7: 9e4}, (), id="volumes of no numbering at all"),
     ],
@@ -113,6 +114,24 @@ def test_numberings_that_fit_as_well_and_mean_other_organs_are_named_last():
     other = other_numbering(measured)
     assert (other.names, other.or_else) == (("AMOS22",), ("BTCV",))
     assert numbering_line(other, measured).endswith("; renumber 1 to 3, 6 to 1, 7 to 11, 10 to 4; or else as in BTCV")
+
+
+def test_a_label_that_a_numbering_lacks_rules_it_out():
+    assert other_numbering(uncut(AMOS_ML | {14: 200.0})).names == ("AMOS22",)
+
+
+@pytest.mark.parametrize(
+    ("cut", "names"),
+    [
+        pytest.param((), (("BTCV",), ("AMOS22",)), id="15 ml are little for a pancreas"),
+        pytest.param(
+            (10,), (("AMOS22",), ("BTCV",)), id="not for what the edge leaves of one: as good, and named first"
+        ),
+    ],
+)
+def test_how_far_off_the_middle_a_volume_is_counts_where_it_is_whole(cut, names):
+    other = other_numbering(Measured({1: 265.0, 6: 1500.0, 7: 250.0, 10: 15.0}, frozenset(cut)))
+    assert (other.names, other.or_else) == names
 
 
 def test_small_volumes_keep_two_digits():
