@@ -7,10 +7,10 @@ two pictures show the same), patient's right on the left as in a viewer.
 import argparse
 from pathlib import Path
 
-import numpy as np
 from PIL.PngImagePlugin import PngInfo
 
 from app.errors import VisceraError
+from app.files.labels import whole_labels
 from app.files.read import read
 from evaluation.pictures.planes import COLOURS, overlay
 from evaluation.shared.own_files import refuse_foreign
@@ -23,23 +23,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scan", type=Path, help="NIfTI")
     parser.add_argument("mask", type=Path, help="its mask")
-    parser.add_argument("picture", type=Path, help="PNG to write")
+    parser.add_argument("picture", type=Path, help="PNG to write; its folder is made")
     parser.add_argument("--slices-of", type=Path, metavar="MASK", help="a mask of this scan that decides on the slices")
     arguments = parser.parse_args()
     paths = [path for path in (arguments.mask, arguments.slices_of) if path is not None]
     try:
         if arguments.picture.suffix != ".png":
             raise VisceraError(f"{arguments.picture}: must end in .png")
+        # before the work: a place that cannot be written is said now
+        arguments.picture.parent.mkdir(parents=True, exist_ok=True)
         refuse_foreign(arguments.picture, MARK)
         scan, *masks = (read(path) for path in (arguments.scan, *paths))
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
+    drawn = []
     for path, mask in zip(paths, masks, strict=True):
         if scan.grid.shape != mask.grid.shape:
             parser.exit(2, f"{path.name}: shape {mask.grid.shape}, the scan's is {scan.grid.shape}\n")
-        if not np.isin(mask.voxels, range(len(COLOURS))).all():
-            parser.exit(2, f"{path.name}: has other values than 0 to {len(COLOURS) - 1}, the labels drawn here\n")
-    labels, *slices_of = (mask.voxels.astype(np.uint8) for mask in masks)
+        try:
+            drawn.append(whole_labels(mask.voxels, len(COLOURS) - 1))
+        except ValueError as error:
+            parser.exit(2, f"{path.name}: {error}, the labels drawn here\n")
+    labels, *slices_of = drawn
     said = PngInfo()
     said.add_text("Software", MARK)
     picture = overlay(scan.voxels, labels, scan.grid.spacing, *slices_of)

@@ -11,8 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import VisceraError
+from app.files.labels import whole_labels
 from app.files.read import Scan, read
+from app.notice import Verdict as Weight
+from app.notice import heaviest
+from app.types import Labels
 from training.layout import CaseFiles, find_cases
+from training.organ_places import mirrored, mirrored_line, place_notes, ways
+from training.organ_volumes import impossible_volumes, measure, numbering_line, other_numbering, renumbered
 from training.recipe import CHALLENGE_LABELS
 
 OFF_GRID = 0.5  # of a voxel: how far scan and label may lie apart before they are not one grid
@@ -34,14 +40,54 @@ def judge(case: CaseFiles) -> Verdict:
         scan, mask = read(case.scan), read(case.label)
     except VisceraError as error:
         return Verdict((str(error),))
-    problems = (*grid_problems(scan, mask), *label_problems(mask.voxels))
-    present = np.unique(mask.voxels)
-    if not problems and not present.any():
+    problems = tuple(grid_problems(scan, mask))
+    notes = tuple(warning.text for warning in scan.warnings)
+    try:
+        labels = whole_labels(mask.voxels)
+    except ValueError as error:
+        return Verdict((*problems, str(error)), notes)
+    of_labels = judge_labels(labels, mask.voxel_ml)
+    # where the grids differ nothing more can be said: organs lie nowhere in particular then
+    of_places = judge_places(scan, of_labels.labels) if not problems else Verdict(())
+    problems += (*of_labels.verdict.problems, *of_places.problems)
+    if not problems and not labels.any():
         problems = ("empty mask",)
-    absent = [name for label, name in enumerate(CHALLENGE_LABELS[1:], 1) if label not in present]
-    return Verdict(
-        problems, (*(warning.text for warning in scan.warnings), *([f"without {', '.join(absent)}"] if absent else []))
-    )
+    return Verdict(problems, (*notes, *of_labels.verdict.notes, *of_places.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedLabels:
+    """What is wrong with a mask's labels, and the mask (z, y, x) numbered as here, where that could be told."""
+
+    verdict: Verdict
+    labels: Labels
+
+
+def judge_labels(labels: Labels, voxel_ml: float) -> JudgedLabels:
+    """By the labels themselves and their volumes; labels (z, y, x) are only read."""
+    problems: list[str] = []
+    measured = measure(labels, voxel_ml)
+    if other := other_numbering(measured):
+        problems.append(numbering_line(other, measured))
+        labels = renumbered(labels, other.new_labels)  # so that the rest is judged as what it is
+        measured = measure(labels, voxel_ml)
+    try:
+        whole_labels(labels, len(CHALLENGE_LABELS) - 1)
+    except ValueError as error:
+        problems.append(str(error))
+    absent = [name for label, name in enumerate(CHALLENGE_LABELS[1:], 1) if label not in measured.ml]
+    notes = (*impossible_volumes(measured), *([f"without {', '.join(absent)}"] if absent else []))
+    return JudgedLabels(Verdict(tuple(problems), notes), labels)
+
+
+def judge_places(scan: Scan, labels: Labels) -> Verdict:
+    """By what the scan shows where the labels (z, y, x; of its shape) lie; nothing of a scan whose values are no HU."""
+    if heaviest(scan.warnings) is Weight.UNUSABLE:
+        return Verdict(())
+    found = ways(scan.voxels, labels, scan.grid.spacing)
+    if right := mirrored(found):
+        return Verdict((mirrored_line(found[0], right),))
+    return Verdict((), tuple(place_notes(scan.voxels, labels, found)))
 
 
 def grid_problems(scan: Scan, mask: Scan) -> Iterator[str]:
@@ -70,13 +116,6 @@ def corner_distance(scan: Scan, mask: Scan) -> float:
         places = affine[:3, :3] @ corners + affine[:3, 3:]
         boxes.append(np.array([places.min(1), places.max(1)]))
     return float(np.linalg.norm(boxes[0] - boxes[1], axis=1).max())
-
-
-def label_problems(labels: np.ndarray) -> Iterator[str]:
-    """Values that are no label."""
-    unknown = [f"{value:g}" for value in np.unique(labels) if value not in range(len(CHALLENGE_LABELS))]
-    if unknown:
-        yield f"unknown labels {', '.join(unknown[:5])}; known are 0 to {len(CHALLENGE_LABELS) - 1}"
 
 
 def line(case: CaseFiles, verdict: Verdict) -> str:

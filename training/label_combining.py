@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CaseError, VisceraError
+from app.files.labels import whole_labels
 from app.files.read import Scan, read
 from app.files.write import write
 from app.types import Labels
-from training.check import label_problems
 from training.layout import TABLE, CaseFiles, find_cases
 from training.recipe import CHALLENGE_LABELS
 
@@ -65,10 +65,14 @@ def read_pair(case: CaseFiles, prediction: Path) -> tuple[Scan, Labels, Labels]:
     if predicted.grid.shape != mask.grid.shape:
         found, needed = predicted.grid.shape, mask.grid.shape
         raise CaseError(f"{prediction}: shape {found} (z, y, x), its mask has {needed}; predict the scan it is of")
-    for scan in (mask, predicted):
-        for problem in label_problems(scan.voxels):
-            raise CaseError(f"{scan.path}: {problem}")
-    return mask, mask.voxels.astype(np.uint8), predicted.voxels.astype(np.uint8)
+    return mask, _labels(mask), _labels(predicted)
+
+
+def _labels(mask: Scan) -> Labels:
+    try:
+        return whole_labels(mask.voxels, len(CHALLENGE_LABELS) - 1)
+    except ValueError as error:
+        raise CaseError(f"{mask.path}: {error}") from error
 
 
 def volumes(cases: list[CaseFiles], predictions: dict[str, Path]) -> NDArray[np.float64]:

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SetupError
+from app.files.labels import whole_labels
 from app.files.read import read
 from app.grid import Grid, grid_at_spacing
 from app.steps.resample import resample, use_threads
 from app.types import AIR, Labels, Shape, Spacing
-from training.check import grid_problems, label_problems
+from training.check import grid_problems
 from training.layout import CaseFiles, find_cases
-from training.recipe import Data, Recipe, Stage
+from training.recipe import CHALLENGE_LABELS, Data, Recipe, Stage
 from training.volumes import InMemory, Volume, make_volume
 
 FINER = 2  # labels are kept this much finer than the image, or as fine as they are: small organs live on less
@@ -32,9 +33,12 @@ def load_volumes(cases: list[CaseFiles], spacing: Spacing, recipe: Recipe) -> It
 def load_volume(case: CaseFiles, spacing: Spacing, recipe: Recipe) -> Volume:
     """One of them."""
     scan, mask = read(case.scan), read(case.label)
-    for problem in (*grid_problems(scan, mask), *label_problems(mask.voxels)):
-        raise SetupError(f"{case.name}: {problem}; name it in data.exclude, or see training.check")
-    labels = mask.voxels.astype(np.uint8)
+    try:
+        for problem in grid_problems(scan, mask):
+            raise ValueError(problem)
+        labels = whole_labels(mask.voxels, len(CHALLENGE_LABELS) - 1)
+    except ValueError as error:
+        raise SetupError(f"{case.name}: {error}; name it in data.exclude, or see training.check") from error
     kept = shown_slices(labels, case.name, recipe.data)
     labels, voxels = labels[kept], scan.voxels[kept]
     grid = Grid(_shape(labels), scan.grid.spacing)

@@ -249,7 +249,7 @@ def draw_zoom(choice: Augmentation, volume: Volume, view: FieldOfView, rng: np.r
     return Zoom(centre, strength, float(rng.uniform(*choice.zoom_mm)))
 
 
-def draw_box(shape: Sequence[int], rng: np.random.Generator) -> tuple[Vector, Vector]:
+def draw_box(shape: Sequence[int], rng: np.random.Generator) -> tuple[list[float], list[float]]:
     """Where a box begins and ends on each axis of a grid of `shape`, in whole voxels, as shares of the axes.
 
     As CutMix draws it: a volume between none and all, the shape of the whole, its centre anywhere; what would reach
@@ -259,7 +259,7 @@ def draw_box(shape: Sequence[int], rng: np.random.Generator) -> tuple[Vector, Ve
     centre = rng.uniform(0, 1, 3)
     grid = np.array(shape)
     low, high = (np.round(np.clip(centre + way * side / 2, 0, 1) * grid) / grid for way in (-1, 1))
-    return low, high
+    return low.tolist(), high.tolist()
 
 
 def draw_phantom(shape: Shape, rng: np.random.Generator) -> Tensor:

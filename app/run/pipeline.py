@@ -144,7 +144,7 @@ def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
     names = run.models[doubt.first].bundle.labels
     for turn, other in better_turns(view, lambda any_view: _answer(doubt.first, any_view, None, run), doubt, names):
         again = _run_stages(other, run)
-        if again.doubts:
+        if again.doubts or not again.maps[run.system.result.of].labels.any():
             continue
         view, seen = (other, again) if doubt.turns else (view, seen)
         warnings += [said_of(turn, is_segmented=doubt.turns), *seen.warnings]

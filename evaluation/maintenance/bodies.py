@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import CaseError
+from app.files.labels import whole_labels
 from app.files.read import read
 from app.grid import Grid
 from app.types import AIR, Labels, Shape, Voxels
@@ -27,11 +28,12 @@ def load_case(scan: Path) -> Case:
     """A scan and the mask beside it. CaseError if they cannot be read or are not one grid."""
     name = scan.name.removesuffix("_0000.nii.gz")
     image, mask = read(scan), read(scan.with_name(f"{name}.nii.gz"))
-    if image.grid.shape != mask.grid.shape or mask.voxels.max(initial=0) > len(ORGANS):
-        raise CaseError(
-            f"{name}: the mask's shape {mask.grid.shape} is not the scan's {image.grid.shape}, or has other labels"
-        )
-    return Case(name, image.voxels, mask.voxels.astype(np.uint8), image.grid)
+    if image.grid.shape != mask.grid.shape:
+        raise CaseError(f"{name}: the mask's shape {mask.grid.shape} is not the scan's {image.grid.shape}")
+    try:
+        return Case(name, image.voxels, whole_labels(mask.voxels, len(ORGANS)), image.grid)
+    except ValueError as error:
+        raise CaseError(f"{name}: {error}") from error
 
 
 def slabs(case: Case, height_mm: float, step_mm: float) -> list[Case]:

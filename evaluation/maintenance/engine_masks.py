@@ -5,14 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-
 from app.run.outcome import Outcome
 from app.run.pipeline import load_models, run_case
 from app.run.resources import thread_count
 from app.system.definition import System, read_system
 from app.types import Labels
+from evaluation.shared.masks import open_mask, read_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,8 @@ def compare_engines(
     with tempfile.TemporaryDirectory() as folder:
         masks = [_masks(with_engine(system, engine), scans, weights, Path(folder) / engine) for engine in engines]
         for scan, first, second in zip(scans, *masks, strict=True):
-            yield scan.name.removesuffix("_0000.nii.gz"), same(_read(first), _read(second))
+            labels = (read_labels(open_mask(path)) for path in (first, second))
+            yield scan.name.removesuffix("_0000.nii.gz"), same(*labels)
 
 
 def with_engine(system: System, engine: str) -> System:
@@ -46,6 +45,7 @@ def with_engine(system: System, engine: str) -> System:
 def same(first: Labels, second: Labels) -> Same:
     """Of two masks of one shape.
 
+    >>> import numpy as np
     >>> same(np.array([[[0, 1, 1, 0]]], np.uint8), np.array([[[0, 1, 2, 0]]], np.uint8))
     Same(of_all=0.75, of_organs=0.5)
     """
@@ -62,8 +62,3 @@ def _masks(system: System, scans: Sequence[Path], weights: Path, folder: Path) -
     for scan, mask in zip(scans, written, strict=True):
         run_case(scan, mask, system, lambda: models, Outcome(), threads=threads)
     return written
-
-
-def _read(path: Path) -> Labels:
-    mask: Labels = np.asarray(nib.nifti1.load(path).dataobj).astype(np.uint8)
-    return mask

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from app.types import AIR
+from evaluation.shared.masks import open_mask, read_labels
 
 PHANTOM_SHAPE = (160, 160, 60)  # x, y, z
 PHANTOM_SPACING = (2.2, 2.2, 5.0)
@@ -13,8 +14,8 @@ PHANTOM_SPACING = (2.2, 2.2, 5.0)
 
 def write_slab(data: Path, case: str, *, above: bool, folder: Path) -> None:
     """The slices of `case` beyond its labels as a scan of its own in `folder`."""
-    scan, mask = (nib.nifti1.load(data / f"{case}{ending}") for ending in ("_0000.nii.gz", ".nii.gz"))
-    first, last = label_range(np.asarray(mask.dataobj))
+    scan = nib.nifti1.load(data / f"{case}_0000.nii.gz")
+    first, last = label_range(read_labels(open_mask(data / f"{case}.nii.gz")))
     slices = slice(last + 1, None) if above else slice(0, first)
     part = scan.slicer[:, :, slices]
     side = "above" if above else "below"

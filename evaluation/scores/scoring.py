@@ -18,6 +18,7 @@ from scipy import ndimage
 from app.errors import VisceraError
 from app.files.cases import CHANNEL
 from evaluation.scores.overlap import Mask, dice, surface_dice
+from evaluation.scores.relabelling import better_labels, overlaps, relabelling_line
 from evaluation.shared.masks import (
     AFFINE_TOLERANCE_MM,
     MaskFile,
@@ -114,6 +115,9 @@ def score_pair(
         warnings.append(
             f"{case}: {invented} organs are predicted that its truth lacks; if it does not mark them: --labels"
         )
+    if any(each.in_truth and each.dsc < LEAST_DSC for each in scores):  # else no other organ can be meant
+        found = better_labels(overlaps(truth, prediction))
+        warnings += [f"{case}: {relabelling_line(found)}"] if found else []
     return scores, warnings
 
 

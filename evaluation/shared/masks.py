@@ -1,6 +1,7 @@
 """Masks: label maps from NIfTI files, as uint8 arrays (x, y, z) as in the file.
 
-What the organisers' script would cut down to uint8 without a word (fractions, negative values) is refused.
+What the organisers' script would cut down to uint8 without a word (fractions, negative values) is refused; what scaling
+has left a little off a whole number is that number.
 """
 
 import math
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from app.errors import VisceraError
 from app.files.cases import CHANNEL
+from app.files.labels import whole_labels
 
 MASK_ENDING = ".nii.gz"  # the organisers look for no other
 LabelMap: TypeAlias = NDArray[np.uint8]  # (x, y, z)
@@ -76,13 +78,10 @@ def read_labels(file: MaskFile) -> LabelMap:
         raise VisceraError(f"{file.path}: its voxels cannot be read, the file is damaged ({error})") from error
     if voxels.dtype.kind not in "buif":
         raise VisceraError(f"{file.path}: voxels of type {voxels.dtype} are not labels")
-    if voxels.dtype != np.uint8:
-        # NaN fails the comparison too
-        if not (voxels.min() >= 0 and voxels.max() <= np.iinfo(np.uint8).max):
-            raise VisceraError(f"{file.path}: values from {voxels.min():g} to {voxels.max():g} are not labels")
-        if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.rint(voxels)):
-            raise VisceraError(f"{file.path}: its values are not whole numbers; it is no mask of labels")
-    return voxels.astype(np.uint8, copy=False)
+    try:
+        return whole_labels(voxels)
+    except ValueError as error:
+        raise VisceraError(f"{file.path}: {error}") from error
 
 
 def affine_difference(first: MaskFile, second: MaskFile) -> float:

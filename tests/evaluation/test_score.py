@@ -122,6 +122,17 @@ def test_a_missing_prediction_is_scored_and_named(monkeypatch, folders, tmp_path
     assert "warning: b: no prediction" in capsys.readouterr().out
 
 
+def test_labels_of_another_numbering_are_a_warning(monkeypatch, tmp_path, capsys):
+    truth = masks(tmp_path / "truth", a=[3, 1, 2, 0], b=[3, 1, 2, 0])
+    theirs = masks(tmp_path / "theirs", a=[1, 6, 2, 0], b=[3, 1, 2, 0])
+    assert run(monkeypatch, "--truth", truth, "--prediction", theirs, "--out", tmp_path / "scores.csv") == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "other organs" in line)
+    assert line == (
+        "warning: a: mean DSC would be 1.00 instead of 0.33 if labels meant other organs: "
+        "1 fits the truth's 3 (spleen), 6 fits the truth's 1 (liver); is the prediction numbered as AMOS22 or BTCV?"
+    )
+
+
 def test_names_that_look_like_formulas(monkeypatch, folders, tmp_path):
     truth, ours = folders
     odd = ours.rename(tmp_path / "_odd$x_{$")

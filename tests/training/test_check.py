@@ -3,7 +3,10 @@ import sys
 import numpy as np
 import pytest
 
+from app.files.read import read
 from tests.files import body_phantom, lps_affine, save_nifti
+from tests.shared import SHARED, skip
+from tests.training.labelled_bodies import DAMAGES, labelled_body, write_case
 from training import check
 from training.layout import find_cases
 
@@ -57,6 +60,92 @@ def test_a_header_that_app_reads_with_a_warning_is_no_problem(data):
     verdict = check.judge(find_cases(data)[4])
     assert verdict.problems == ()
     assert verdict.notes
+
+
+def test_labels_that_scaling_has_left_a_little_off_are_whole(data):
+    stored = np.where(body_phantom((20, 24, 12)) > 0, 29999, 0).astype(np.int16)
+    save_nifti(data / "good.nii.gz", stored, lps_affine(SPACING), scaling=(1e-4, 0))
+    verdict = check.judge(find_cases(data)[4])
+    assert (verdict.problems, "spleen" in verdict.notes[-1]) == ((), False)
+
+
+def said_of(folder, voxels, labels):
+    write_case(folder, "body", voxels, labels)
+    (case,) = find_cases(folder)
+    return check.judge(case)
+
+
+def test_a_body_with_all_its_organs_is_in_order(tmp_path):
+    assert said_of(tmp_path, *labelled_body()) == check.Verdict(())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_body_is_told_with_its_damage_and_nothing_else(tmp_path, damage):
+    voxels, labels = labelled_body()
+    verdict = said_of(tmp_path, voxels, DAMAGES[damage](labels))
+    (problem,) = verdict.problems
+    as_said = {f"numbered as in {damage}: ", f"label and scan are mirrored {damage} against each other: "}
+    assert problem.startswith(tuple(as_said))
+    assert verdict.notes == (("without duodenum",) if damage == "BTCV" else ())
+
+
+def test_numbering_and_direction_are_told_apart(tmp_path):
+    voxels, labels = labelled_body()
+    numbering, direction = said_of(tmp_path, voxels, DAMAGES["left to right"](DAMAGES["AMOS22"](labels))).problems
+    assert numbering.startswith("numbered as in AMOS22: ")
+    assert direction.startswith("label and scan are mirrored left to right against")
+
+
+def test_organs_that_no_body_has_and_air_inside_them_are_notes(tmp_path):
+    voxels, labels = labelled_body()
+    labels[labels == 1] = 0
+    labels[18:22, 8:12, 6:20] = 1  # 28 ml
+    voxels[18:22, 8:12, 6:13] = -700
+    assert said_of(tmp_path, voxels, labels) == check.Verdict(
+        (),
+        (
+            "liver of 28 ml, below any body's (300 ml), and not at the scan's edge",
+            "air (below -300 HU) inside solid organs: liver 50%",
+        ),
+    )
+
+
+def test_places_are_not_judged_by_values_that_are_no_hu(tmp_path):
+    voxels, labels = labelled_body()
+    verdict = said_of(tmp_path, (voxels + 1000).astype(np.int16) * 40, labels[::-1])
+    assert verdict.problems == ()
+    assert any("cannot be HU" in note for note in verdict.notes)
+
+
+REAL = "tcga_bc_a10x"  # a small one
+
+
+@pytest.fixture(scope="module")
+def real_case():
+    folder = SHARED / "data" / "train"
+    if not folder.is_dir():
+        skip(f"no real scans with masks: {folder} is not there")
+    (case,) = (case for case in find_cases(folder) if case.name == REAL)
+    return read(case.scan), read(case.label)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_real_mask_is_told(real_case, damage):
+    scan, mask = real_case
+    judged = check.judge_labels(DAMAGES[damage](mask.voxels), mask.voxel_ml)
+    (problem,) = (*judged.verdict.problems[:1], *check.judge_places(scan, judged.labels).problems)
+    assert damage in problem.partition(":")[0]
+
+
+@pytest.mark.slow
+def test_of_the_real_scans_and_masks_nothing_is_said_but_which_organs_they_lack():
+    folder = SHARED / "data" / "train"
+    if not folder.is_dir():
+        skip(f"no real scans with masks: {folder} is not there")
+    verdicts = {case.name: check.judge(case) for case in find_cases(folder)}
+    said = [note for verdict in verdicts.values() for note in (*verdict.problems, *verdict.notes)]
+    assert len(verdicts) >= 38
+    assert [line for line in said if not line.startswith("without ")] == []
 
 
 @pytest.mark.parametrize(("arguments", "lines"), [([], 9), (["--only-wrong"], 8)])

@@ -165,3 +165,10 @@ def test_what_is_no_round_is_refused_before_anything_is_written(data, monkeypatc
     save_nifti(prediction, np.full((24, 1, 1), 14, np.uint8), lps_affine((10, 10, 10)))
     assert "more.nii.gz: unknown labels 14" in refused(monkeypatch, capsys, data)
     assert not (data / "out").exists()
+
+
+def test_labels_that_scaling_has_left_a_little_off_are_whole(data, monkeypatch):
+    """A prediction stored as 29999 / 10000 is a spleen, no right kidney."""
+    prediction = data / "predicted" / "more.nii.gz"
+    save_nifti(prediction, np.full((24, 1, 1), 29999, np.int16), lps_affine((10, 10, 10)), scaling=(1e-4, 0))
+    assert call(monkeypatch, data, "--most-growth", "inf")["more"] == 24 * [3]

@@ -97,10 +97,23 @@ def test_volumes_on_demand_are_the_same(data, recipe):
         (np.zeros((3, 3, 3), np.uint8), (4, 4, 4), "b: shape of the label"),
         (np.zeros((30, 28, 26), np.uint8), (4, 4, 5), "b: spacing of the label"),
         (np.full((30, 28, 26), 14, np.uint8), (4, 4, 4), "b: unknown labels 14"),
-        (np.full((30, 28, 26), 2.9999, np.float32), (4, 4, 4), "b: unknown labels 2.9999"),
+        (np.full((30, 28, 26), 2.98, np.float32), (4, 4, 4), "b: values that are not whole numbers.*: 2.98"),
     ],
 )
 def test_a_label_that_does_not_fit_is_refused(data, recipe, labels, spacing, message):
     save_nifti(data / "b.nii.gz", labels, lps_affine(spacing))
     with pytest.raises(SetupError, match=message):
         list(load_volumes(find_cases(data), (4.0, 4.0, 4.0), recipe))
+
+
+def test_labels_that_scaling_has_left_a_little_off_are_the_same_volume(data, recipe):
+    """Stored 29999 / 10000 for 3."""
+    cases = [case for case in find_cases(data) if case.name == "b"]
+    masks = {"whole": np.full((30, 28, 26), 3, np.uint8), "scaled": np.full((30, 28, 26), 29999, np.int16)}
+    volumes = {}
+    for name, labels in masks.items():
+        scaling = (1e-4, 0) if name == "scaled" else None
+        save_nifti(data / "b.nii.gz", labels, lps_affine((4, 4, 4)), scaling=scaling)
+        (volumes[name],) = load_volumes(cases, (4.0, 4.0, 4.0), recipe)
+    assert torch.equal(volumes["scaled"].labels, volumes["whole"].labels)
+    assert volumes["scaled"].labels.eq(3).all()

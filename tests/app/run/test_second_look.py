@@ -122,6 +122,21 @@ def test_stages_that_disagree_are_not_believed(tmp_path):
     assert codes(outcome) == [("stages-disagree", "unusable")]
 
 
+def test_a_way_to_lie_in_which_nothing_is_found_is_not_taken(tmp_path):
+    """Phase one finds more in the mirrored body, phase two nothing there."""
+    straight = body()[WAYS["mirrored"]]
+    fine = tissue_is_liver(FINE)
+
+    def only_on_the_left(volume):
+        scores = fine(volume)
+        half = volume.shape[2] // 2
+        return scores if (scores[1, :, :, half:] > 0).sum() > (scores[1, :, :, :half] > 0).sum() else nothing(volume)
+
+    models = known_models() | {"segment": Model(FINE, only_on_the_left)}
+    _, outcome = run(tmp_path, straight, models=models)
+    assert "mirrored" not in [code for code, _ in codes(outcome)]
+
+
 def test_an_empty_mask_is_said_once(tmp_path):
     models = {"locate": Model(LOCALISER, nothing), "segment": Model(FINE, nothing)}
     _, outcome = run(tmp_path, body(), models=models)

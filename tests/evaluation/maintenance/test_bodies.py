@@ -1,5 +1,30 @@
-from evaluation.maintenance.bodies import padded, slabs, stitched
+import numpy as np
+import pytest
+
+from app.errors import CaseError
+from evaluation.maintenance.bodies import load_case, padded, slabs, stitched
 from tests.evaluation.maintenance.example_case import case
+from tests.files import lps_affine, save_nifti
+
+
+def test_a_case_is_a_scan_with_its_labels_whatever_they_are_kept_as(tmp_path):
+    save_nifti(tmp_path / "a_0000.nii.gz", np.zeros((2, 3, 4), np.int16), lps_affine())
+    save_nifti(tmp_path / "a.nii.gz", np.full((2, 3, 4), 2.9999, np.float32), lps_affine())
+    assert load_case(tmp_path / "a_0000.nii.gz").labels.tolist() == np.full((4, 3, 2), 3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        pytest.param(np.full((2, 3, 4), 14, np.uint8), "a: unknown labels 14", id="label"),
+        pytest.param(np.full((2, 3, 5), 1, np.uint8), r"a: the mask's shape \(5, 3, 2\)", id="shape"),
+    ],
+)
+def test_a_mask_that_is_not_the_scans_is_refused(tmp_path, labels, message):
+    save_nifti(tmp_path / "a_0000.nii.gz", np.zeros((2, 3, 4), np.int16), lps_affine())
+    save_nifti(tmp_path / "a.nii.gz", labels, lps_affine())
+    with pytest.raises(CaseError, match=message):
+        load_case(tmp_path / "a_0000.nii.gz")
 
 
 def test_slabs_go_from_end_to_end():

@@ -31,14 +31,20 @@ def test_labels_of_any_type_are_uint8(tmp_path, kind):
     ("voxels", "message"),
     [
         pytest.param(np.array([0, 0.5], np.float32), "not whole numbers", id="probabilities"),
-        pytest.param(np.array([0, np.nan], np.float32), "are not labels", id="NaN"),
-        pytest.param(np.array([0, -1], np.int16), "values from -1 to 0 are not labels", id="negative"),
-        pytest.param(np.array([0, 300], np.int16), "values from 0 to 300 are not labels", id="too many"),
+        pytest.param(np.array([0, np.nan], np.float32), "so no labels: nan", id="NaN"),
+        pytest.param(np.array([0, -1], np.int16), "unknown labels -1; known are 0 to 255", id="negative"),
+        pytest.param(np.array([0, 300], np.int16), "unknown labels 300", id="too many"),
     ],
 )
 def test_what_is_no_label_is_said(tmp_path, voxels, message):
-    with pytest.raises(VisceraError, match=message):
+    with pytest.raises(VisceraError, match=rf"a\.nii\.gz: .*{message}"):
         read_labels(open_mask(save_nifti(tmp_path / "a.nii.gz", voxels.reshape(2, 1, 1))))
+
+
+def test_scaled_integers_are_the_labels_that_they_stand_for(tmp_path):
+    stored = np.array([0, 2521, 7562, 32767], np.int16).reshape(2, 2, 1)  # 1.0002 and 3.0002
+    file = open_mask(save_nifti(tmp_path / "a.nii.gz", stored, scaling=(13 / 32767, 0)))
+    np.testing.assert_array_equal(read_labels(file).ravel(), [0, 1, 3, 13])
 
 
 def test_damaged_files_are_named(tmp_path):
