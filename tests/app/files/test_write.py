@@ -11,7 +11,7 @@ import SimpleITK
 from numpy.testing import assert_array_equal
 
 from app.errors import CaseError
-from app.files.read import read
+from app.files.read import read, read_header
 from app.files.write import check_target, is_replaceable, write
 from tests.files import lps_affine, save_nifti
 
@@ -42,6 +42,25 @@ def test_the_header_leaves_as_it_came(tmp_path, codes, kind):
     assert_array_equal(ours.header["pixdim"], theirs.header["pixdim"])
     assert ours.header["xyzt_units"] == theirs.header["xyzt_units"]
     assert_array_equal(np.asarray(ours.dataobj), np.full((2, 3, 4), 3, np.uint8), strict=True)
+
+
+@pytest.mark.parametrize("rank", [4, 5, 7])
+def test_a_mask_has_the_rank_of_its_file(tmp_path, rank):
+    shape = (2, 3, 4, *[1] * (rank - 3))
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros(shape, np.int16))
+    mask = written(tmp_path, source)
+    assert_array_equal(np.asarray(mask.dataobj), np.full(shape, 3, np.uint8), strict=True)
+    assert_array_equal(mask.header["dim"], nib.load(source).header["dim"])
+    assert_array_equal(read(tmp_path / "mask.nii.gz").voxels, np.full((4, 3, 2), 3, np.int16))
+
+
+@pytest.mark.parametrize("value", [0, -0.9, np.nan])
+def test_sizes_that_are_none_leave_as_they_came(tmp_path, value):
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16), pixdim=[1, 0.8, value, 2.5, 0, 0, 0, 0])
+    mask = written(tmp_path, source)
+    assert_array_equal(mask.affine, lps_affine().astype(np.float32))
+    sizes = read_header(tmp_path / "mask.nii.gz")["pixdim"][1:4]  # nibabel would have put them right
+    assert_array_equal(sizes, np.array([0.8, value, 2.5], np.float32))
 
 
 def test_a_range_for_display_is_of_hu_and_goes(tmp_path):

@@ -82,7 +82,7 @@ def test_a_mask_in_doubt_changes_the_exit_status_where_that_is_asked_for(tmp_pat
 def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
     (inputs / "bad.nii.gz").write_text("no scan")
     save_nifti(inputs / "flat.nii.gz", np.zeros((4, 5), np.int16))
-    save_nifti(inputs / "zero.nii.gz", body_phantom(), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
+    save_nifti(inputs / "zero.nii.gz", body_phantom(), codes=(0, 1), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
     (inputs / "torn.nii.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\xff" * 99)
     status, lines = run(inputs, tmp_path / "out")
     assert status == 1
