@@ -1,10 +1,11 @@
 """Foreign: what a file is that is no NIfTI, by how it begins, and what to do with it."""
 
+DICOM = "a DICOM file; convert its series with dcm2niix"
 LOOKED_AT = 512  # bytes
 BEFORE_TEXT = b"\xef\xbb\xbf \t\r\n"  # a byte order mark and empty lines, with which a web page may begin
 KINDS = (  # where its mark stands, the mark in lower case, what to say
     (0, b"version https://git-lfs", "a Git LFS pointer, not the scan itself; fetch it with `git lfs pull`"),
-    (128, b"dicm", "a DICOM file; convert its series with dcm2niix"),
+    (128, b"dicm", DICOM),
     (0, b"<!doctype html", "a web page, perhaps of a login; download the scan again"),
     (0, b"<html", "a web page, perhaps of a login; download the scan again"),
     (0, b"nrrd000", "an NRRD image; save it as .nii.gz, for instance in 3D Slicer"),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from app import __version__
 from app.errors import CaseError, SetupError
-from app.files.cases import Case, find_cases, identity
+from app.files.cases import Case, find_cases, identity, passed_over
 from app.files.read import read_header
 from app.notice import Verdict
 from app.run import resources
@@ -149,7 +149,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    cases = find_cases(options.inputs, options.outputs)
+    cases, others = find_cases(options.inputs, options.outputs)
     settings = Settings(
         load_system(options.system),
         options.threads or resources.thread_count(),
@@ -160,6 +160,9 @@ def _run(options: argparse.Namespace) -> int:
         options.traceback,
     )
     _check_writable(options.outputs)
+    if others:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            print(f"passed over: {passed_over(others)}", file=sys.stderr, flush=True)
     with _open_report(options.report, cases) as report, ThreadPoolExecutor(1) as pool:
         # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
         loading = pool.submit(_load, settings)
@@ -197,6 +200,8 @@ def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> L
             raise CaseError(case.clash)
         if settings.skip_existing and _has_content(case.target):
             line.status = SKIPPED
+        elif case.label is not None:
+            raise CaseError(case.label)
         else:
             _segment(case, settings, models, outcome)
             line.status = DONE

@@ -104,11 +104,30 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
 
 
 def test_two_inputs_of_one_mask_both_fail_and_nothing_is_written(tmp_path, inputs):
+    (inputs / "good_0000.nii.gz").rename(inputs / "good.nii.gz")
     save_nifti(inputs / "good.nii", body_phantom())
     status, lines = run(inputs, tmp_path / "out")
     assert status == 1
     assert lines["good"]["status"] == "failed"
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_is_passed_over_is_said_first(tmp_path, inputs, capsys):
+    assert run(inputs, tmp_path / "out")[0] == 0
+    assert capsys.readouterr().err == ""
+    label = save_nifti(inputs / "good.nii.gz", np.ones((40, 60, 30), np.uint8))
+    (inputs / "below").mkdir()
+    (inputs / "bad.nii.gz").write_text("no scan")
+    assert list(run(inputs, tmp_path / "out")[1]) == ["bad", "good"]
+    assert capsys.readouterr().err.splitlines()[0] == "passed over: 1 mask beside its scan, 1 folder"
+    before = label.read_bytes()
+    status, lines = run(inputs, inputs, "--overwrite")  # to where the label lies
+    assert (status, lines["good"]["status"], label.read_bytes()) == (1, "failed", before)
+    assert "would overwrite good.nii.gz beside it" in lines["good"]["error"]
+    assert run(inputs, inputs, "--skip-existing")[1]["good"]["status"] == "skipped"
+    label.unlink()
+    for _ in range(2):  # a mask of ours is written anew
+        assert run(inputs, inputs)[1]["good"]["status"] == "done"
 
 
 def test_existing_masks(tmp_path, inputs):
