@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from app import __version__
 from app.errors import CaseError, SetupError
 from app.files.cases import Case, find_cases, identity, passed_over
 from app.files.read import read_header
+from app.files.write import can_rename
 from app.notice import Verdict
 from app.run import resources
 from app.run.listing import as_json, as_text, label_text
@@ -54,6 +54,7 @@ class Settings:
     memory_limit: int | None
     skip_existing: bool
     overwrite: bool
+    renames: bool
     strict: bool
     traceback: bool
 
@@ -156,10 +157,10 @@ def _run(options: argparse.Namespace) -> int:
         resources.usable_memory(),
         options.skip_existing,
         options.overwrite,
+        _check_writable(options.outputs),
         options.strict,
         options.traceback,
     )
-    _check_writable(options.outputs)
     if others:
         with contextlib.suppress(OSError):  # nobody listens any more
             print(f"passed over: {passed_over(others)}", file=sys.stderr, flush=True)
@@ -231,6 +232,7 @@ def _segment(case: Case, settings: Settings, models: Callable[[], Models], outco
         threads=settings.threads,
         memory_limit=settings.memory_limit,
         overwrite=settings.overwrite,
+        renames=settings.renames,
     )
 
 
@@ -273,11 +275,11 @@ def _add_header(line: Line, source: Path, outcome: Outcome) -> None:
         return
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(folder: Path) -> bool:
+    """Whether a mask can be renamed into its place there. SetupError where none can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        return can_rename(folder)
     except OSError as error:
         raise SetupError(f"{folder}: cannot be written to: {error.strerror}") from error
 

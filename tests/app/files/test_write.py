@@ -1,3 +1,4 @@
+import errno
 import gzip
 import os
 import subprocess
@@ -12,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 from app.errors import CaseError
 from app.files.read import read, read_header
-from app.files.write import check_target, is_replaceable, write
+from app.files.write import can_rename, check_target, is_replaceable, write
 from tests.files import lps_affine, save_nifti
 
 PROJECT = Path(__file__).parents[3]
@@ -144,6 +145,65 @@ def test_nothing_is_left_when_writing_is_stopped_halfway(tmp_path, monkeypatch, 
         write(np.ones((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
     assert list(target.parent.iterdir()) == [target]
     assert target.read_bytes() == before
+
+
+def no_renaming(*_):
+    raise OSError(errno.ENOTSUP, "Operation not supported")
+
+
+def test_renaming_is_tried_and_leaves_nothing(tmp_path, monkeypatch):
+    assert can_rename(tmp_path)
+    monkeypatch.setattr("app.files.write.os.replace", no_renaming)
+    assert not can_rename(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        can_rename(tmp_path / "nowhere")
+
+
+def test_where_nothing_can_be_renamed_a_mask_is_the_same(tmp_path, monkeypatch):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    mask, beside, target = np.ones((4, 3, 2), np.uint8), tmp_path / "beside.nii.gz", tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+    write(mask, beside, scan.header, scan.orientation)
+    monkeypatch.setattr("app.files.write.os.replace", no_renaming)
+    with pytest.raises(CaseError, match="Operation not supported"):
+        write(mask, target, scan.header, scan.orientation)
+    for value in (2, 1):
+        write(mask * value, target, scan.header, scan.orientation, renames=False)
+    assert target.read_bytes() == beside.read_bytes()
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("stop", [SystemExit(143), KeyboardInterrupt(), OSError("disk full")])
+def test_a_mask_that_is_half_written_in_its_place_is_removed(tmp_path, monkeypatch, stop):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    target = tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+
+    def stopped(_):
+        assert target.exists()
+        raise stop
+
+    monkeypatch.setattr("app.files.write._mask_header", stopped)
+    with pytest.raises(CaseError if isinstance(stop, OSError) else type(stop)):
+        write(np.ones((4, 3, 2), np.uint8), target, scan.header, scan.orientation, renames=False)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_without_renaming_what_is_anothers_stays_too(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    mask, target, elsewhere = np.ones((4, 3, 2), np.uint8), tmp_path / "mask.nii.gz", tmp_path / "elsewhere.nii.gz"
+    elsewhere.write_text("of somebody")
+    target.symlink_to(elsewhere)
+    with pytest.raises(CaseError, match="was not written by viscera"):
+        write(mask, target, scan.header, scan.orientation, renames=False)
+    write(mask, target, scan.header, scan.orientation, renames=False, overwrite=True)
+    assert elsewhere.read_text() == "of somebody"  # the link was overwritten, not what it leads to
+    assert is_replaceable(target)
+    target.unlink()
+    target.mkdir()
+    with pytest.raises(CaseError, match="cannot be written: Is a directory"):
+        write(mask, target, scan.header, scan.orientation, renames=False, overwrite=True)
 
 
 def test_a_mask_says_who_wrote_it_and_not_in_its_header(tmp_path):
