@@ -16,8 +16,9 @@ LONGEST_LINE = 1 << 20  # bytes read of a file that may be a report
 
 @dataclass(slots=True)
 class Line:
-    """One case. shape, spacing_mm and box are in the input file's own axis order; box is [[start, stop], ...].
+    """One case. shape, spacing and box are in the input file's own axis order; box is [[start, stop], ...].
 
+    spacing_mm: as the header says. spacing_used_mm: what the voxels were taken for.
     verdict: whether the mask may be used, of a case that is done.
     """
 
@@ -27,6 +28,7 @@ class Line:
     status: str
     shape: list[int] | None = None
     spacing_mm: list[float] | None = None
+    spacing_used_mm: list[float] | None = None
     box: list[list[int]] | None = None
     seconds: dict[str, float] | None = None
     peak_memory_mb: float | None = None
@@ -47,8 +49,11 @@ class Line:
         self.verdict = heaviest(self.warnings) if self.status == DONE else None
         if outcome.volume_ml is not None:
             self.volume_ml = {name: round(ml, 3) for name, ml in outcome.volume_ml.items()}
-        if outcome.scan is not None and outcome.box is not None:
-            self.box = outcome.scan.orientation.box_in_file(outcome.box, outcome.scan.grid)
+        if (scan := outcome.scan) is None:
+            return
+        self.spacing_used_mm = [round(mm, 6) for mm in scan.orientation.spacing_in_file(scan.grid)]
+        if outcome.box is not None:
+            self.box = scan.orientation.box_in_file(outcome.box, scan.grid)
 
 
 class Report:

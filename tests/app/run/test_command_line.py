@@ -20,8 +20,8 @@ from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 
 KEYS = [
-    "case", "input", "output", "status", "shape", "spacing_mm", "box", "seconds", "peak_memory_mb", "volume_ml",
-    "verdict", "warnings", "error",
+    "case", "input", "output", "status", "shape", "spacing_mm", "spacing_used_mm", "box", "seconds", "peak_memory_mb",
+    "volume_ml", "verdict", "warnings", "error",
 ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_one_good_case(tmp_path, inputs, capsys):
     assert line["input"] == str(inputs / "good_0000.nii.gz")
     assert line["output"] == str(tmp_path / "out" / "good.nii.gz")
     assert line["shape"] == [40, 60, 30]
-    assert line["spacing_mm"] == [3, 2, 4]
+    assert line["spacing_mm"] == line["spacing_used_mm"] == [3, 2, 4]
     assert list(line["volume_ml"]) == list(ORGANS)
     assert line["error"] is None
     assert line["warnings"] == []
@@ -96,6 +96,7 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
         assert (line["output"], line["box"], line["volume_ml"]) == (None, None, None)
     assert lines["bad"]["shape"] is None
     assert lines["flat"]["shape"] == [4, 5]
+    assert lines["flat"]["spacing_used_mm"] is None
     assert lines["zero"]["spacing_mm"] == [0, 1, 1]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.nii.gz"]
     errors = capsys.readouterr().err.splitlines()

@@ -18,9 +18,17 @@ def test_every_key_is_there_and_null_where_unknown():
     line = json.loads(Line("a", "in/a.nii", None, "failed").json())
     assert line == {
         "case": "a", "input": "in/a.nii", "output": None, "status": "failed", "shape": None, "spacing_mm": None,
-        "box": None, "seconds": None, "peak_memory_mb": None, "volume_ml": None, "verdict": None, "warnings": [],
+        "spacing_used_mm": None, "box": None, "seconds": None, "peak_memory_mb": None,
+        "volume_ml": None, "verdict": None, "warnings": [],
         "error": None,
     }  # fmt: skip
+
+
+def test_the_spacing_that_was_used_is_the_grids_in_the_files_order(tmp_path):
+    line = Line("a", "a.nii", None, "failed")
+    path = save_nifti(tmp_path / "a.nii", np.full((3, 4, 5), -500, np.int16), pixdim=[1, 1, 0, 1, 0, 0, 0, 0])
+    line.add(Outcome(scan=read(path)))  # the sform says 0.8, 0.9 and 2.5
+    assert line.spacing_used_mm == [0.8, 0.9, 2.5]
 
 
 def test_what_json_has_no_word_for_is_null():
