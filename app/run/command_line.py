@@ -23,7 +23,7 @@ from app.run.listing import as_json, as_text, label_text
 from app.run.outcome import Outcome
 from app.run.pipeline import Models, load_models, run_case
 from app.run.progress import Progress
-from app.run.report import DONE, FAILED, SKIPPED, Line, Report, is_report
+from app.run.report import DONE, FAILED, SKIPPED, Earlier, Line, Report, earlier_lines, is_report
 from app.system.catalogue import entries
 from app.system.definition import System, load_system, mask_labels, system_names
 
@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
     if others:
         with contextlib.suppress(OSError):  # nobody listens any more
             print(f"passed over: {passed_over(others)}", file=sys.stderr, flush=True)
-    with _open_report(options.report, cases) as report, ThreadPoolExecutor(1) as pool:
+    with _open_report(options.report, cases, carry_on=settings.skip_existing) as report, ThreadPoolExecutor(1) as pool:
         # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
         loading = pool.submit(_load, settings)
         failed = doubted = False
@@ -284,13 +284,25 @@ def _check_writable(folder: Path) -> bool:
         raise SetupError(f"{folder}: cannot be written to: {error.strerror}") from error
 
 
-def _open_report(path: Path | None, cases: list[Case]) -> Report:
+def _open_report(path: Path | None, cases: list[Case], *, carry_on: bool) -> Report:
+    """carry_on: an earlier report keeps what stays true."""
     try:
+        kept = []
         if path is not None:
             _check_report(path, cases)
-        return Report(Path(path or os.devnull).open("w", encoding="utf-8"))
+            kept = _kept(path, cases) if carry_on else []
+        return Report(Path(path or os.devnull).open("w", encoding="utf-8"), kept)
     except OSError as error:
         raise SetupError(f"{path}: the report cannot be written: {error.strerror}") from error
+
+
+def _kept(path: Path, cases: list[Case]) -> list[Earlier]:
+    """Lines of an earlier report that stay: of cases that are not in this run, and of masks that are there."""
+    here = {case.name: case for case in cases}
+    there = {name for name, case in here.items() if case.clash is None and _has_content(case.target)}
+    return [
+        line for line in earlier_lines(path) if line.case not in here or (line.case in there and line.status == DONE)
+    ]
 
 
 def _check_report(path: Path, cases: list[Case]) -> None:

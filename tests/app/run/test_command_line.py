@@ -177,6 +177,42 @@ def test_a_report_is_written_anew_over_an_earlier_one_alone(tmp_path, inputs, ca
         assert report.read_text() == foreign
 
 
+def test_a_run_that_goes_on_carries_its_report_on(tmp_path, inputs):
+    report, out = tmp_path / "report.jsonl", tmp_path / "out"
+    (inputs / "bad.nii.gz").write_text("no scan")
+    assert run(inputs, out)[0] == 1
+    bad, good = report.read_text().splitlines()
+    other = good.replace('"good"', '"other"')
+    report.write_text(f"{other}\n{bad}\n{good}\n{good[:99]}")  # the last line was cut when the run was stopped
+    save_nifti(inputs / "bad.nii.gz", body_phantom((40, 60, 30)), lps_affine((3, 2, 4)))
+    status, lines = run(inputs, out, "--skip-existing")
+    assert status == 0
+    assert report.read_text().splitlines()[:2] == [other, good]
+    assert {case: line["status"] for case, line in lines.items()} == {"other": "done", "good": "done", "bad": "done"}
+    (out / "good.nii.gz").unlink()
+    assert run(inputs, out, "--skip-existing")[0] == 0
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [line["case"] for line in lines] == ["other", "bad", "good"]
+    assert lines[2]["seconds"] != json.loads(good)["seconds"]
+    assert list(run(inputs, out)[1]) == ["bad", "good"]  # without the option it is written anew
+
+
+def test_an_earlier_failure_whose_mask_is_there_now_was_skipped(tmp_path, inputs):
+    (inputs / "good_0000.nii.gz").write_text("no scan")
+    assert run(inputs, tmp_path / "out")[1]["good"]["status"] == "failed"
+    (tmp_path / "out" / "good.nii.gz").write_text("of somebody")
+    status, lines = run(inputs, tmp_path / "out", "--skip-existing")
+    assert (status, lines["good"]["status"]) == (0, "skipped")
+
+
+def test_two_inputs_of_one_mask_keep_no_earlier_line(tmp_path, inputs):
+    run(inputs, tmp_path / "out")
+    (inputs / "good_0000.nii").touch()
+    status, lines = run(inputs, tmp_path / "out", "--skip-existing")
+    assert (status, lines["good"]["status"]) == (1, "failed")
+    assert (tmp_path / "report.jsonl").read_text().count("\n") == 2
+
+
 def test_one_file_as_input(tmp_path, inputs):
     save_nifti(inputs / "other.nii.gz", body_phantom())
     _, lines = run(inputs / "good_0000.nii.gz", tmp_path / "out")
