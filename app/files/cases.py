@@ -9,6 +9,7 @@ from app.files.foreign import DICOM, LOOKED_AT, kind_of
 from app.files.write import is_replaceable
 
 ENDINGS = (".nii.gz", ".nii")
+MASK_ENDING = ".nii.gz"
 CHANNEL = "_0000"  # the challenge's mark of a scan, not part of the case's name
 OTHER_IMAGES = (".nrrd", ".mha", ".mhd", ".hdr", ".img")
 MASK, DICOM_FILE, FOLDER = "mask beside its scan", "DICOM file", "folder"
@@ -35,8 +36,9 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[list[Case], Counter[str]]:
 
     Beside them how many of what the folder holds besides, as far as it could have been meant: see `passed_over`.
     `X.nii.gz` and `X.nii` beside `X_0000.nii.gz` are its masks and no scans. Hidden files do not count.
+    outputs: the folder of the masks; of one file also the mask's own path, which ends in `.nii.gz` and is no folder.
 
-    Raises SetupError if there is no scan or the folder cannot be read.
+    Raises SetupError if there is no scan, the folder cannot be read, or `outputs` is a path that no mask can have.
     """
     try:
         held = [inputs] if inputs.is_file() else sorted(path for path in inputs.iterdir() if path.name[0] != ".")
@@ -49,7 +51,8 @@ def find_cases(inputs: Path, outputs: Path) -> tuple[list[Case], Counter[str]]:
     others = Counter([MASK] * len(masks) + [kind for kind in kinds if kind is not None])
     if not paths:
         raise SetupError(f"{inputs}: {_nothing(inputs, others)}")
-    targets = {path: outputs / mask_name(path) for path in paths}
+    folder, name = _place(inputs, outputs)
+    targets = {path: folder / (name or mask_name(path)) for path in paths}
     users = defaultdict(list)
     for path, target in targets.items():
         users[target].append(path.name)
@@ -86,7 +89,18 @@ def case_name(path: Path) -> str:
 
 def mask_name(scan: Path) -> str:
     """What the organisers look for: `X_0000.nii.gz` gives `X.nii.gz`, and so do `X.nii.gz` and `X.nii`."""
-    return f"{case_name(scan)}.nii.gz"
+    return f"{case_name(scan)}{MASK_ENDING}"
+
+
+def _place(inputs: Path, outputs: Path) -> tuple[Path, str | None]:
+    """The folder of the masks, and the name of the mask of one file where it is given."""
+    if not outputs.name.lower().endswith(ENDINGS) or _is_folder(outputs):
+        return outputs, None
+    if inputs.is_dir():
+        raise SetupError(f"{outputs}: names one mask, and {inputs} is a folder; name a folder for its masks")
+    if not outputs.name.lower().endswith(MASK_ENDING):
+        raise SetupError(f"{outputs}: a mask is compressed; name it {outputs.name}.gz")
+    return outputs.parent, outputs.name
 
 
 def _without_masks(paths: list[Path]) -> tuple[list[Path], list[Path]]:

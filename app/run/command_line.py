@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import difflib
 import os
 import signal
 import sys
@@ -36,7 +37,7 @@ python -m app --inputs DIR --outputs DIR [option ...]
 EPILOG = """\
 examples:
   python -m app --inputs scans --outputs masks
-  python -m app --inputs scan_0000.nii.gz --outputs masks --report masks/report.jsonl
+  python -m app --inputs scan_0000.nii.gz --outputs scan_mask.nii.gz --report report.jsonl
 
 A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position.{labels}
 
@@ -62,7 +63,9 @@ class Settings:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit status. Wrong options end it with status 2 (argparse)."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(parser.unrecognized(unknown))
     _check_options(options, parser)
     signal.signal(signal.SIGTERM, _stop)  # so that nothing half-written stays when a container is stopped
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nor when a terminal is closed; nohup would have it ignored
@@ -78,11 +81,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its help names the labels of the default system, which is read for nothing else."""
+    """Its help names the labels of the default system, which is read for nothing else; an option that it does not know
+    may be a mistyped one."""
 
     def format_help(self) -> str:
         self.epilog = EPILOG.format(labels=_labels(self.get_default("system")))
         return super().format_help()
+
+    def unrecognized(self, words: list[str]) -> str:
+        """Names the options among them and the nearest that are known; what followed a mistyped one is left out."""
+        names = [word.split("=")[0] for word in words if word.startswith("-")]
+        near = [match for name in names for match in difflib.get_close_matches(name, self._option_string_actions, n=1)]
+        meant = f"; did you mean {', '.join(dict.fromkeys(near))}?" if near else ""
+        return f"unrecognized arguments: {' '.join(names or words)}{meant}"
 
 
 def _labels(name: str) -> str:
@@ -92,7 +103,7 @@ def _labels(name: str) -> str:
         return f"\nThe default system cannot be run: {error}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         prog="python -m app",
         usage=USAGE,
@@ -102,7 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--inputs", type=_path, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")
-    add("--outputs", type=_path, metavar="DIR", help="folder for the masks; made if it is not there")
+    add(
+        "--outputs",
+        type=_path,
+        metavar="DIR",
+        help="folder for the masks; made if it is not there; or, of one scan, the mask's own path, ending in .nii.gz",
+    )
     add(
         "--system",
         default=os.environ.get("VISCERA_SYSTEM", "viscera"),
@@ -157,7 +173,7 @@ def _run(options: argparse.Namespace) -> int:
         resources.usable_memory(),
         options.skip_existing,
         options.overwrite,
-        _check_writable(options.outputs),
+        _check_writable(cases[0].target.parent),
         options.strict,
         options.traceback,
     )

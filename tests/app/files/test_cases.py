@@ -52,6 +52,37 @@ def test_one_file(tmp_path):
     assert (case.name, case.target, others) == ("b", tmp_path / "b.nii.gz", {})
 
 
+def test_one_file_and_the_path_of_its_mask(tmp_path):
+    scan = made(tmp_path / "in", "a_0000.nii.gz") / "a_0000.nii.gz"
+    for outputs, target in (
+        (tmp_path / "new" / "mask.nii.gz", tmp_path / "new" / "mask.nii.gz"),
+        (tmp_path / "mask.NII.GZ", tmp_path / "mask.NII.GZ"),
+        (Path("mask.nii.gz"), Path("mask.nii.gz")),
+        (tmp_path / "mask.gz", tmp_path / "mask.gz" / "a.nii.gz"),
+    ):
+        (case,), _ = find_cases(scan, outputs)
+        assert (case.name, case.target, case.clash) == ("a", target, None)
+    (tmp_path / "new" / "mask.nii.gz").mkdir(parents=True)  # a folder of such a name stays one
+    (case,), _ = find_cases(scan, tmp_path / "new" / "mask.nii.gz")
+    assert case.target == tmp_path / "new" / "mask.nii.gz" / "a.nii.gz"
+    (case,), _ = find_cases(scan, scan)
+    assert "overwrite an input" in case.clash
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        pytest.param("in", "mask.nii.gz", "mask.nii.gz: names one mask, and .*in is a folder", id="of a folder"),
+        pytest.param("in", "mask.nii", "names one mask", id="of a folder, plain"),
+        pytest.param("in/a.nii", "mask.nii", "mask.nii: a mask is compressed; name it mask.nii.gz", id="plain"),
+    ],
+)
+def test_a_path_that_no_mask_can_have(tmp_path, inputs, outputs, message):
+    made(tmp_path / "in", "a.nii")
+    with pytest.raises(SetupError, match=message):
+        find_cases(tmp_path / inputs, tmp_path / outputs)
+
+
 def test_two_inputs_of_one_mask_both_clash(tmp_path):
     cases, _ = find_cases(made(tmp_path / "in", "a.nii", "a.nii.gz", "b.nii"), tmp_path / "out")
     assert [case.clash is None for case in cases] == [False, False, True]

@@ -219,6 +219,17 @@ def test_one_file_as_input(tmp_path, inputs):
     assert list(lines) == ["good"]
 
 
+def test_one_file_and_the_path_of_its_mask(tmp_path, inputs, capsys):
+    status, lines = run(inputs / "good_0000.nii.gz", tmp_path / "a" / "mask.nii.gz")
+    assert (status, lines["good"]["output"]) == (0, str(tmp_path / "a" / "mask.nii.gz"))
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"mask.nii.gz", "report.jsonl"}
+    assert run(inputs / "good_0000.nii.gz", tmp_path / "a" / "mask.nii.gz", "--skip-existing")[0] == 0
+    capsys.readouterr()
+    assert command_line.main(["--inputs", str(inputs), "--outputs", str(tmp_path / "b.nii.gz")]) == 2
+    assert "names one mask" in capsys.readouterr().err
+    assert not (tmp_path / "b.nii.gz").exists()
+
+
 def test_an_unexpected_error_is_a_line_too(tmp_path, inputs, monkeypatch):
     def broken(_):
         raise RuntimeError("could not create a primitive")
@@ -582,6 +593,29 @@ def test_what_is_required_is_named(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         command_line.main(arguments)
     assert capsys.readouterr().err.splitlines()[-1] == f"python -m app: error: {message}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--ouputs", "b"], "--ouputs; did you mean --outputs?", id="mistyped, and its value"),
+        pytest.param(["--ouputs=b"], "--ouputs; did you mean --outputs?", id="mistyped with its value"),
+        pytest.param(["--input", "a"], "--input; did you mean --inputs?", id="half a word"),
+        pytest.param(["-outputs", "b"], "-outputs; did you mean --outputs?", id="one dash"),
+        pytest.param(["--skip_existing"], "--skip_existing; did you mean --skip-existing?", id="another dash"),
+        pytest.param(
+            ["--imputs", "a", "--ouputs", "b", "--ouput"],
+            "--imputs --ouputs --ouput; did you mean --inputs, --outputs?",
+            id="several",
+        ),
+        pytest.param(["--colour"], "--colour", id="nothing like it"),
+        pytest.param(["a", "b"], "a b", id="no option at all"),
+    ],
+)
+def test_a_mistyped_option_is_named_with_the_nearest(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(arguments)
+    assert capsys.readouterr().err.splitlines()[-1] == f"python -m app: error: unrecognized arguments: {message}"
 
 
 def test_a_list_that_nobody_reads_to_its_end_is_no_error():
