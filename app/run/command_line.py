@@ -32,12 +32,12 @@ ALL_DONE, SOME_FAILED, UNUSABLE, SOME_DOUBTED = 0, 1, 2, 3
 MOST_THREADS = 4096
 
 USAGE = """\
-python -m app --inputs DIR --outputs DIR [option ...]
-       python -m app --list-systems [--json]"""
+{program} --inputs DIR --outputs DIR [option ...]
+       {program} --list-systems [--json]"""
 EPILOG = """\
 examples:
-  python -m app --inputs scans --outputs masks
-  python -m app --inputs scan_0000.nii.gz --outputs scan_mask.nii.gz --report report.jsonl
+  {program} --inputs scans --outputs masks
+  {program} --inputs scan_0000.nii.gz --outputs scan_mask.nii.gz --report report.jsonl
 
 A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position.{labels}
 
@@ -85,7 +85,7 @@ class _Parser(argparse.ArgumentParser):
     may be a mistyped one."""
 
     def format_help(self) -> str:
-        self.epilog = EPILOG.format(labels=_labels(self.get_default("system")))
+        self.epilog = EPILOG.format(program=self.prog, labels=_labels(self.get_default("system")))
         return super().format_help()
 
     def unrecognized(self, words: list[str]) -> str:
@@ -104,9 +104,10 @@ def _labels(name: str) -> str:
 
 
 def _parser() -> _Parser:
+    program = "viscera" if Path(sys.argv[0]).name == "viscera" else "python -m app"  # as it was called
     parser = _Parser(
-        prog="python -m app",
-        usage=USAGE,
+        prog=program,
+        usage=USAGE.format(program=program),
         description="Segments abdominal organs in CT scans, on a CPU and without network.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -285,6 +285,19 @@ def test_as_many_threads_as_there_may_be(tmp_path, inputs, monkeypatch):
     assert asked == [1, 4096]
 
 
+@pytest.mark.parametrize(
+    ("called", "program"),
+    [("/opt/bin/viscera", "viscera"), ("/opt/app/__main__.py", "python -m app"), ("-c", "python -m app")],
+)
+def test_help_names_the_program_as_it_was_called(monkeypatch, capsys, called, program):
+    monkeypatch.setattr(sys, "argv", [called])
+    with pytest.raises(SystemExit):
+        command_line.main(["--help"])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: {program} --inputs DIR --outputs DIR [option ...]\n       {program} --list")
+    assert f"\n  {program} --inputs scans --outputs masks\n" in printed
+
+
 def test_the_version(capsys):
     with pytest.raises(SystemExit) as caught:
         command_line.main(["--version"])
