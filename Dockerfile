@@ -41,5 +41,6 @@ ENV PATH=/opt/viscera/bin:$PATH \
     OPENBLAS_NUM_THREADS=1 \
     VISCERA_SYSTEM=${SYSTEM}
 WORKDIR /workspace
-# A command and no entrypoint, so that `IMAGE` and `IMAGE /bin/bash -c "sh predict.sh"` are the same thing.
-CMD ["sh", "predict.sh"]
+# A command and no entrypoint, so that `IMAGE` and `IMAGE /bin/bash -c "sh predict.sh"` are the same thing. Absolute, since
+# Apptainer starts it in the folder that it was called from.
+CMD ["sh", "/workspace/predict.sh"]

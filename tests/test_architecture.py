@@ -45,7 +45,7 @@ def test_every_requirement_is_pinned(path):
     assert all("==" in line or line.startswith("-r ") for line in lines if line)
 
 
-# each room of app may use those on the right, and the words that all share
+# each room of app may use those on the right, and the words that all share (SHARED below)
 ROOMS = {
     "files": set(),
     "models": set(),

@@ -52,6 +52,32 @@ def test_a_wrong_python_is_one_line(tmp_path, python, message):
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [
+        pytest.param("work space", "sh predict.sh --strict", id="as the challenge calls it"),
+        pytest.param("work space", '/bin/bash -c "sh predict.sh --strict"', id="and through bash"),
+        pytest.param("elsewhere", 'sh "{}/work space/predict.sh" --strict', id="from another folder"),
+        pytest.param("/", 'sh "{}/work space/predict.sh" --strict', id="from the root"),
+        pytest.param(".", 'sh "work space/predict.sh" --strict', id="from the folder above"),
+    ],
+)
+def test_predict_runs_the_program_beside_it_wherever_it_is_called_from(tmp_path, where, command):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "work space").mkdir()
+    shutil.copy(PROJECT / "predict.sh", tmp_path / "work space")
+    program(tmp_path / "bin" / "python", 'pwd; echo "$@"')
+    result = sh("-c", command.format(tmp_path), cwd=tmp_path / where, PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    place, said = result.stdout.splitlines()
+    assert (result.returncode, place) == (0, str(tmp_path / "work space"))
+    assert said == "-m app --inputs /workspace/inputs --outputs /workspace/outputs --strict"
+
+
+def test_the_image_calls_predict_by_its_whole_path():
+    last = (PROJECT / "Dockerfile").read_text().splitlines()[-1]
+    assert last == 'CMD ["sh", "/workspace/predict.sh"]'
+
+
 def cpu_torch(folder, wheel):
     """Runs it with a pip that says which arguments it got, and that everything is a CPU build."""
     program(

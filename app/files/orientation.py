@@ -44,6 +44,10 @@ class Orientation:
             spans[axis] = [n - stop, n - start] if flip else [start, stop]
         return spans
 
+    def spacing_in_file(self, grid: Grid) -> list[float]:
+        """The mm of a grid (z, y, x) per axis of the file."""
+        return [grid.spacing[self.axes.index(axis)] for axis in range(3)]
+
     @property
     def _flips(self) -> tuple[slice, slice, slice]:
         z, y, x = (slice(None, None, -1 if flip else 1) for flip in self.flipped)

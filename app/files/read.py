@@ -8,21 +8,19 @@ never a copy.
 import math
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from gzip import BadGzipFile
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
-from isal.isal_zlib import IsalError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from app.errors import CaseError
+from app.files import packed
+from app.files.foreign import LOOKED_AT, kind_of
 from app.files.hounsfield import to_hounsfield
 from app.files.orientation import Orientation, orientation_of
 from app.files.surroundings import with_air_around
@@ -31,8 +29,8 @@ from app.notice import Notice, Verdict
 from app.types import Voxels
 
 Header = nib.Nifti1Header  # Nifti2Header is a subclass of it
+Found = TypeVar("Found")
 
-GZIP_MAGIC = b"\x1f\x8b"
 HEADER_SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 MAGICS = (b"n+1", b"n+2")
 SPACING_TOLERANCE = 0.01  # relative; writers round the affine and the voxel sizes differently
@@ -41,6 +39,7 @@ LARGEST_OFFSET = 1 << 30  # bytes; extensions before the voxels are text and tak
 SINGULAR = 1e-3  # volume of the cell over that of the right-angled one: axes less than a tenth of a degree apart
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # NIfTI's codes for metre and micron; 2 is mm, 0 unknown
 BODY_MM = (10.0, 5000.0)  # the longest side of a scan of a body, or of a part of it
+NO_HEADER = "not a NIfTI file (it does not begin with a NIfTI header); export it as .nii.gz"
 AS_SCANNED = "axes taken as a CT scanner stores them (left, back, head), with the header's voxel sizes"
 
 
@@ -71,12 +70,8 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
 
     Raises CaseError, naming the file, for what cannot be segmented: not a NIfTI, truncated, not 3-D, bad spacing.
     """
-    with _readable(path) as file:
-        header = _read_header(file, path)
-        shape = _check_header(header, path)
-        _check_memory(header, shape, path, memory_limit)
-        raw = _read_voxels(file, header, shape, path)
-    axes, warnings = _axes(header, shape)
+    (header, raw), packing = _opened(path, lambda file: _read_all(file, path, memory_limit))
+    axes, warnings = _axes(header, raw.shape)
     orientation = orientation_of(axes)
     voxels, more = to_hounsfield(raw, *_scaling(header))
     z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
@@ -90,35 +85,49 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         orientation=orientation,
         header=header,
         voxel_ml=abs(float(np.linalg.det(axes))) / 1000,
-        warnings=(*warnings, *more, *around),
+        warnings=(*packing, *warnings, *more, *around),
     )
 
 
 def read_header(path: Path) -> Header:
     """Only the header, unchecked: for a report about a scan that could not be read. CaseError if there is none."""
-    with _readable(path) as file:
-        return _read_header(file, path)
+    header, _ = _opened(path, lambda file: _read_header(file, path))
+    return header
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[BinaryIO]:
-    """The open file; what the system or the decompressor has against it becomes a CaseError."""
+def _opened(path: Path, use: Callable[[BinaryIO], Found]) -> tuple[Found, list[Notice]]:
+    """What `use` makes of the open file; what the system or the decompressor has against it becomes a CaseError.
+
+    Where that is something behind the last whole member of a gzip file, it is used once more, without that.
+    """
     try:
-        with _open(path) as file:
-            yield file
-    except (OSError, EOFError, IsalError) as error:  # type: ignore[misc]  # isal's stub declares an instance
-        raise CaseError(f"{path.name}: cannot be read: {_reason(error)}") from error
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
+            raise CaseError(f"{path.name}: not a regular file")
+        if (found := _tried(path, use)) is not None:
+            return found, []
+        whole = packed.whole_members(path)
+        if whole is not None and (found := _tried(path, use, whole)) is not None:
+            text = f"{path.stat().st_size - whole} bytes behind the gzip data are no part of them; left out"
+            return found, [Notice("trailing-bytes", text)]
+    except OSError as error:
+        raise CaseError(f"{path.name}: cannot be read: {error.strerror or error}") from error
+    raise CaseError(f"{path.name}: cannot be read: its gzip data are truncated or damaged; copy or export it again")
 
 
-def _open(path: Path) -> BinaryIO:
-    """A binary stream of the NIfTI itself; what is compressed is told by content, not by name."""
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for somebody to write into it
-        raise CaseError(f"{path.name}: not a regular file")
-    with path.open("rb") as file:
-        compressed = file.read(2) == GZIP_MAGIC
-    if compressed:
-        return cast(BinaryIO, igzip.open(path, "rb"))
-    return path.open("rb")
+def _tried(path: Path, use: Callable[[BinaryIO], Found], packed_bytes: int | None = None) -> Found | None:
+    """None where the decompressor gave up."""
+    try:
+        with packed.unpacked(path, packed_bytes) as file:
+            return use(file)
+    except packed.ERRORS:  # type: ignore[misc]  # isal's stub declares an instance
+        return None
+
+
+def _read_all(file: BinaryIO, path: Path, memory_limit: int | None) -> tuple[Header, NDArray[np.generic]]:
+    header = _read_header(file, path)
+    shape = _check_header(header, path)
+    _check_memory(header, shape, path, memory_limit)
+    return header, _read_voxels(file, header, shape, path)
 
 
 def _read_header(file: BinaryIO, path: Path) -> Header:
@@ -128,38 +137,39 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
     sizes = {order: struct.unpack(f"{order}i", start)[0] for order in "<>"}
     order = next((order for order, size in sizes.items() if size in HEADER_SIZES), None)
     if order is None:
-        raise CaseError(f"{path.name}: not a NIfTI file (it does not begin with a NIfTI header); export it as .nii.gz")
-    kind = HEADER_SIZES[sizes[order]]
-    rest = file.read(kind.sizeof_hdr - 4)
-    if len(rest) < kind.sizeof_hdr - 4:
+        kind = kind_of(start + file.read(LOOKED_AT - len(start)))
+        raise CaseError(f"{path.name}: not a NIfTI file but {kind}" if kind else f"{path.name}: {NO_HEADER}")
+    version = HEADER_SIZES[sizes[order]]
+    rest = file.read(version.sizeof_hdr - 4)
+    if len(rest) < version.sizeof_hdr - 4:
         raise CaseError(f"{path.name}: truncated inside its header; copy or export it again")
-    return kind(start + rest, order, check=False)  # type: ignore[no-untyped-call]
+    return version(start + rest, order, check=False)  # type: ignore[no-untyped-call]
 
 
 def _check_header(header: Header, path: Path) -> tuple[int, int, int]:
-    """The shape in the file's axis order (x, y, z as a rule). Raises CaseError for what is not a 3-D scan."""
+    """The shape of the one volume in the file's axis order (x, y, z as a rule). CaseError for what is no 3-D scan."""
     if bytes(header["magic"])[:3] not in MAGICS:
         raise CaseError(f"{path.name}: not a single-file NIfTI (.hdr/.img pairs: convert to .nii.gz first)")
     rank = int(header["dim"][0])
     if not 1 <= rank <= 7:
         raise CaseError(f"{path.name}: damaged header, {rank} axes; export it again")
     shape = tuple(int(n) for n in header["dim"][1 : rank + 1])
-    if rank != 3:
+    if rank < 3 or any(n != 1 for n in shape[3:]):  # one volume of one time point is 3-D, whatever its rank
         several = rank > 3 and math.prod(shape[3:]) > 1
         advice = "split the time points and pass them one by one" if several else "save it as one 3-D volume"
         raise CaseError(f"{path.name}: {rank} axes {shape}, needs 3; {advice}")
     if min(shape) < 1:
         raise CaseError(f"{path.name}: no voxels, shape {shape}")
-    spacing = [float(s) for s in header["pixdim"][1:4]]
-    if not all(0 < s < math.inf for s in spacing):
-        raise CaseError(f"{path.name}: voxel spacing {_numbers(spacing)} mm, each must be above zero; fix the header")
+    if not _has_sizes(header) and _sform(header) is None:
+        sizes = _numbers(_sizes(header))
+        raise CaseError(f"{path.name}: voxel spacing {sizes} mm, each must be above zero; fix the header")
     try:
         kind = header.get_data_dtype().kind
     except (HeaderDataError, KeyError):
         kind = "?"
     if kind not in "iuf":
         raise CaseError(f"{path.name}: data type code {int(header['datatype'])} is not one number per voxel")
-    nx, ny, nz = shape
+    nx, ny, nz, *_ = shape
     return nx, ny, nz
 
 
@@ -216,13 +226,17 @@ def _axes(header: Header, shape: tuple[int, int, int]) -> tuple[NDArray[np.float
     Where the volume lies is not looked at; no step needs it, and the mask keeps it.
     """
     sform, qform = _sform(header), _qform(header)
+    unsized = []
+    if not _has_sizes(header):
+        text = f"voxel sizes {_numbers(_sizes(header))} mm are none; taken from the sform"
+        unsized.append(Notice("pixdim", text))
     axes = next((form for form in (sform, qform) if form is not None), None)
     scale, converted = _unit(header, _scanner_order(header) if axes is None else axes, shape)
     if axes is None:
         guessed = Notice("no-orientation", f"the header has no usable orientation; {AS_SCANNED}", Verdict.CHECK)
         return _scanner_order(header) * scale, [guessed, *converted]
-    if converted:
-        return axes * scale, converted
+    if converted or unsized:
+        return axes * scale, [*unsized, *converted]
     warnings = []
     if sform is None and header["sform_code"] > 0:
         text = "the header's sform is not finite or singular; the qform is used"
@@ -230,7 +244,7 @@ def _axes(header: Header, shape: tuple[int, int, int]) -> tuple[NDArray[np.float
     if sform is not None and qform is not None and orientation_of(sform) != orientation_of(qform):
         text = "sform and qform contradict each other; the sform is used"
         warnings.append(Notice("forms-contradict", text, Verdict.CHECK))
-    lengths, sizes = np.linalg.norm(axes, axis=0), np.asarray(header["pixdim"][1:4], np.float64)
+    lengths, sizes = np.linalg.norm(axes, axis=0), _sizes(header)
     if np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
         text = f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"
         warnings.append(Notice("spacings-differ", text, Verdict.CHECK))
@@ -257,7 +271,7 @@ def _sform(header: Header) -> NDArray[np.float64] | None:
 def _qform(header: Header) -> NDArray[np.float64] | None:
     """By nibabel, once what it refuses and others read is put right: pixdim[0] of 0 means 1, rounding of the
     quaternion is taken off."""
-    if header["qform_code"] <= 0:
+    if header["qform_code"] <= 0 or not _has_sizes(header):  # of which it is made
         return None
     tidy = header.copy()
     tidy["pixdim"][0] = -1 if header["pixdim"][0] == -1 else 1
@@ -279,14 +293,18 @@ def _is_usable(axes: NDArray[np.float64]) -> bool:
 
 def _scanner_order(header: Header) -> NDArray[np.float64]:
     """The order in which CT scanners store: to the patient's left, to the back, to the head."""
-    return np.diag(np.asarray(header["pixdim"][1:4], np.float64) * (-1, -1, 1))
+    return np.diag(_sizes(header) * (-1, -1, 1))
 
 
-def _numbers(values: NDArray[np.float64] | list[float]) -> str:
+def _sizes(header: Header) -> NDArray[np.float64]:
+    """Of a voxel along the file's axes, in the header's unit, as it says."""
+    return np.asarray(header["pixdim"][1:4], np.float64)
+
+
+def _has_sizes(header: Header) -> bool:
+    """Whether what it says can be one: NaN is not above zero either."""
+    return all(0 < size < math.inf for size in _sizes(header))
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
     return " x ".join(f"{value:.4g}" for value in values)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, EOFError | IsalError | BadGzipFile):
-        return f"its gzip data are truncated or damaged ({error}); copy or export it again"
-    return getattr(error, "strerror", None) or str(error)

@@ -2,10 +2,10 @@
 
 import argparse
 import contextlib
+import difflib
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -15,15 +15,16 @@ from pathlib import Path
 
 from app import __version__
 from app.errors import CaseError, SetupError
-from app.files.cases import Case, find_cases, identity
+from app.files.cases import Case, find_cases, identity, passed_over
 from app.files.read import read_header
+from app.files.write import can_rename
 from app.notice import Verdict
 from app.run import resources
 from app.run.listing import as_json, as_text, label_text
 from app.run.outcome import Outcome
 from app.run.pipeline import Models, load_models, run_case
 from app.run.progress import Progress
-from app.run.report import DONE, FAILED, SKIPPED, Line, Report, is_report
+from app.run.report import DONE, FAILED, SKIPPED, Earlier, Line, Report, earlier_lines, is_report
 from app.system.catalogue import entries
 from app.system.definition import System, load_system, mask_labels, system_names
 
@@ -31,12 +32,12 @@ ALL_DONE, SOME_FAILED, UNUSABLE, SOME_DOUBTED = 0, 1, 2, 3
 MOST_THREADS = 4096
 
 USAGE = """\
-python -m app --inputs DIR --outputs DIR [option ...]
-       python -m app --list-systems [--json]"""
+{program} --inputs DIR --outputs DIR [option ...]
+       {program} --list-systems [--json]"""
 EPILOG = """\
 examples:
-  python -m app --inputs scans --outputs masks
-  python -m app --inputs scan_0000.nii.gz --outputs masks --report masks/report.jsonl
+  {program} --inputs scans --outputs masks
+  {program} --inputs scan_0000.nii.gz --outputs scan_mask.nii.gz --report report.jsonl
 
 A scan X_0000.nii.gz, X.nii.gz or X.nii gives X.nii.gz, a mask of the same shape and position.{labels}
 
@@ -54,6 +55,7 @@ class Settings:
     memory_limit: int | None
     skip_existing: bool
     overwrite: bool
+    renames: bool
     strict: bool
     traceback: bool
 
@@ -61,7 +63,9 @@ class Settings:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns its exit status. Wrong options end it with status 2 (argparse)."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(parser.unrecognized(unknown))
     _check_options(options, parser)
     signal.signal(signal.SIGTERM, _stop)  # so that nothing half-written stays when a container is stopped
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nor when a terminal is closed; nohup would have it ignored
@@ -77,11 +81,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its help names the labels of the default system, which is read for nothing else."""
+    """Its help names the labels of the default system, which is read for nothing else; an option that it does not know
+    may be a mistyped one."""
 
     def format_help(self) -> str:
-        self.epilog = EPILOG.format(labels=_labels(self.get_default("system")))
+        self.epilog = EPILOG.format(program=self.prog, labels=_labels(self.get_default("system")))
         return super().format_help()
+
+    def unrecognized(self, words: list[str]) -> str:
+        """Names the options among them and the nearest that are known; what followed a mistyped one is left out."""
+        names = [word.split("=")[0] for word in words if word.startswith("-")]
+        near = [match for name in names for match in difflib.get_close_matches(name, self._option_string_actions, n=1)]
+        meant = f"; did you mean {', '.join(dict.fromkeys(near))}?" if near else ""
+        return f"unrecognized arguments: {' '.join(names or words)}{meant}"
 
 
 def _labels(name: str) -> str:
@@ -91,17 +103,23 @@ def _labels(name: str) -> str:
         return f"\nThe default system cannot be run: {error}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
+    program = "viscera" if Path(sys.argv[0]).name == "viscera" else "python -m app"  # as it was called
     parser = _Parser(
-        prog="python -m app",
-        usage=USAGE,
+        prog=program,
+        usage=USAGE.format(program=program),
         description="Segments abdominal organs in CT scans, on a CPU and without network.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--inputs", type=_path, metavar="DIR", help="folder of .nii and .nii.gz scans, or one such file")
-    add("--outputs", type=_path, metavar="DIR", help="folder for the masks; made if it is not there")
+    add(
+        "--outputs",
+        type=_path,
+        metavar="DIR",
+        help="folder for the masks; made if it is not there; or, of one scan, the mask's own path, ending in .nii.gz",
+    )
     add(
         "--system",
         default=os.environ.get("VISCERA_SYSTEM", "viscera"),
@@ -149,18 +167,21 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    cases = find_cases(options.inputs, options.outputs)
+    cases, others = find_cases(options.inputs, options.outputs)
     settings = Settings(
         load_system(options.system),
         options.threads or resources.thread_count(),
         resources.usable_memory(),
         options.skip_existing,
         options.overwrite,
+        _check_writable(cases[0].target.parent),
         options.strict,
         options.traceback,
     )
-    _check_writable(options.outputs)
-    with _open_report(options.report, cases) as report, ThreadPoolExecutor(1) as pool:
+    if others:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            print(f"passed over: {passed_over(others)}", file=sys.stderr, flush=True)
+    with _open_report(options.report, cases, carry_on=settings.skip_existing) as report, ThreadPoolExecutor(1) as pool:
         # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
         loading = pool.submit(_load, settings)
         failed = doubted = False
@@ -197,6 +218,8 @@ def _one_case(case: Case, settings: Settings, models: Callable[[], Models]) -> L
             raise CaseError(case.clash)
         if settings.skip_existing and _has_content(case.target):
             line.status = SKIPPED
+        elif case.label is not None:
+            raise CaseError(case.label)
         else:
             _segment(case, settings, models, outcome)
             line.status = DONE
@@ -226,6 +249,7 @@ def _segment(case: Case, settings: Settings, models: Callable[[], Models], outco
         threads=settings.threads,
         memory_limit=settings.memory_limit,
         overwrite=settings.overwrite,
+        renames=settings.renames,
     )
 
 
@@ -268,22 +292,34 @@ def _add_header(line: Line, source: Path, outcome: Outcome) -> None:
         return
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(folder: Path) -> bool:
+    """Whether a mask can be renamed into its place there. SetupError where none can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        return can_rename(folder)
     except OSError as error:
         raise SetupError(f"{folder}: cannot be written to: {error.strerror}") from error
 
 
-def _open_report(path: Path | None, cases: list[Case]) -> Report:
+def _open_report(path: Path | None, cases: list[Case], *, carry_on: bool) -> Report:
+    """carry_on: an earlier report keeps what stays true."""
     try:
+        kept = []
         if path is not None:
             _check_report(path, cases)
-        return Report(Path(path or os.devnull).open("w", encoding="utf-8"))
+            kept = _kept(path, cases) if carry_on else []
+        return Report(Path(path or os.devnull).open("w", encoding="utf-8"), kept)
     except OSError as error:
         raise SetupError(f"{path}: the report cannot be written: {error.strerror}") from error
+
+
+def _kept(path: Path, cases: list[Case]) -> list[Earlier]:
+    """Lines of an earlier report that stay: of cases that are not in this run, and of masks that are there."""
+    here = {case.name: case for case in cases}
+    there = {name for name, case in here.items() if case.clash is None and _has_content(case.target)}
+    return [
+        line for line in earlier_lines(path) if line.case not in here or (line.case in there and line.status == DONE)
+    ]
 
 
 def _check_report(path: Path, cases: list[Case]) -> None:

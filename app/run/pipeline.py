@@ -75,12 +75,13 @@ def run_case(
     threads: int,
     memory_limit: int | None = None,
     overwrite: bool = False,
+    renames: bool = True,
 ) -> None:
     """Segments the scan in `source` and writes its mask to `target`; what is found goes into `outcome`.
 
     models: called after the scan has been read, so that the two may be loaded side by side. memory_limit: bytes.
-    overwrite: replace a target that Viscera did not write, too. Raises CaseError if the scan cannot be segmented or the
-    mask not be written.
+    overwrite: replace a target that Viscera did not write, too. renames: as `app.files.write.can_rename` says of the
+    target's folder. Raises CaseError if the scan cannot be segmented or the mask not be written.
     """
     check_target(target, overwrite=overwrite)
     with outcome.timed("read"):
@@ -102,7 +103,7 @@ def run_case(
     if not mask.any():
         outcome.warnings.append(Notice("empty", "no organ found; the mask is empty", Verdict.CHECK))
     with outcome.timed("write"):
-        write(mask, target, scan.header, scan.orientation, overwrite=overwrite)
+        write(mask, target, scan.header, scan.orientation, overwrite=overwrite, renames=renames)
 
 
 @dataclass(frozen=True, slots=True)

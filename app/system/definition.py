@@ -5,6 +5,7 @@ A file may build on another one (`app.system.toml_file`).
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,9 @@ from app.schema import one_of, parse
 from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Walking, choose
 from app.system.toml_file import read_toml
 
-ROOT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[2]  # the image's /workspace, too
+INSTALLED = Path(sys.prefix) / "share" / "viscera"  # where pip puts the data of the package
+ROOT = CHECKOUT if (CHECKOUT / "systems").is_dir() else INSTALLED
 SYSTEMS = ROOT / "systems"
 WEIGHTS = ROOT / "weights"
 PRECISIONS = ("f32", "bf16")

@@ -32,6 +32,12 @@ def test_a_box_in_the_files_own_indices():
     assert TURNED.box_in_file(box, grid) == [[0, 3], [2, 3], [1, 3]]
 
 
+def test_a_spacing_in_the_files_own_order():
+    grid = Grid((3, 4, 5), (2.5, 0.9, 0.8))
+    assert Orientation((2, 1, 0), (False, True, False)).spacing_in_file(grid) == [0.8, 0.9, 2.5]
+    assert TURNED.spacing_in_file(grid) == [0.8, 2.5, 0.9]
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [

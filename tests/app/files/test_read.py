@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from app.errors import CaseError
 from app.files.read import read, read_header
 from app.grid import Box
+from app.notice import Notice
 from tests.files import lps_affine, save_nifti, texts
 
 VOXELS = 50 * np.arange(-12, 12, dtype=np.int16).reshape(2, 3, 4)  # x, y, z
@@ -211,6 +212,62 @@ def test_extensions_are_skipped(tmp_path):
     assert_array_equal(read(tmp_path / "a.nii.gz").voxels, VOXELS.T)
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("rank", [4, 5, 6, 7])
+def test_one_volume_is_3_d_whatever_its_rank(tmp_path, rank, kind):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS.reshape(2, 3, 4, *[1] * (rank - 3)), kind=kind)
+    scan = read(path)
+    assert scan.grid.shape == (4, 3, 2)
+    assert_array_equal(scan.voxels, VOXELS.T, strict=True)
+    assert scan.warnings == ()
+
+
+@pytest.mark.parametrize("value", [0, -0.9, np.nan, np.inf])
+@pytest.mark.parametrize("codes", [(1, 1), (1, 0)])
+def test_sizes_that_are_none_are_taken_from_the_sform(tmp_path, value, codes):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=codes, pixdim=[1, 0.8, value, 2.5, 0, 0, 0, 0]))
+    assert_array_equal(scan.voxels, VOXELS.T)
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert scan.warnings == (
+        Notice("pixdim", f"voxel sizes 0.8 x {value:.4g} x 2.5 mm are none; taken from the sform"),
+    )
+
+
+def test_sizes_that_are_none_beside_another_unit(tmp_path):
+    affine = lps_affine()
+    affine[:3] /= 1000
+    scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, xyzt_units=1, pixdim=[0] * 8))
+    assert_allclose(scan.grid.spacing, (2.5, 0.9, 0.8), rtol=1e-6)
+    assert [warning.code for warning in scan.warnings] == ["pixdim", "unit"]
+
+
+NOISE = np.random.default_rng(0).integers(-1000, 1000, (50, 60, 70), np.int16)  # megabytes would take seconds to pack
+
+
+@pytest.mark.parametrize("voxels", [pytest.param(VOXELS, id="small"), pytest.param(NOISE, id="larger than any buffer")])
+@pytest.mark.parametrize("rubbish", [b"x", b"\x1f", bytes(7) + b"x", b"rubbish" * 99, b"\0\x1f\x8b"])
+def test_what_lies_behind_the_gzip_data_is_left_out(tmp_path, voxels, rubbish):
+    path = save_nifti(tmp_path / "a.nii.gz", voxels)
+    whole = path.read_bytes()
+    path.write_bytes(whole + rubbish)
+    scan = read(path)
+    assert_array_equal(scan.voxels, voxels.T)
+    text = f"{len(rubbish)} bytes behind the gzip data are no part of them; left out"
+    assert scan.warnings == (Notice("trailing-bytes", text),)
+    assert read_header(path)["dim"][:4].tolist() == [3, *voxels.shape]
+
+
+def test_a_file_of_several_gzip_members_is_one(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS)
+    content = gzip.decompress(path.read_bytes())
+    members = gzip.compress(content[:360]) + gzip.compress(content[360:])
+    for behind, codes in ((b"", []), (bytes(99), []), (b"rubbish", ["trailing-bytes"])):
+        path.write_bytes(members + behind)
+        scan = read(path)
+        assert_array_equal(scan.voxels, VOXELS.T)
+        assert [warning.code for warning in scan.warnings] == codes
+
+
 def with_another_sum(path):
     content = bytearray(path.read_bytes())
     content[-8] ^= 1  # of the checksum: every voxel is there
@@ -247,7 +304,35 @@ def rewritten(path, content):
             "gzip data are .* damaged",
             id="wrong sum, megabytes behind the last voxel",
         ),
+        pytest.param(
+            lambda p: rewritten(p, with_another_sum(save_nifti(p, VOXELS)).read_bytes() + b"rubbish"),
+            "gzip data are .* damaged",
+            id="wrong sum, and rubbish behind it",
+        ),
+        pytest.param(
+            lambda p: rewritten(p, gzip.compress(save_nifti(p.with_name("b.nii"), VOXELS).read_bytes()[:-4]) + b"xxxx"),
+            "truncated, 44 of 48 bytes",
+            id="voxels missing, and rubbish in their place",
+        ),
+        pytest.param(
+            lambda p: rewritten(p, save_nifti(p, VOXELS).read_bytes() + gzip.compress(b"more")[:-4]),
+            "gzip data are .* damaged",
+            id="a second member that is cut",
+        ),
+        pytest.param(
+            lambda p: rewritten(p, save_nifti(p, VOXELS).read_bytes() + b"\x1f\x8b\x08" + b"\xff" * 99),
+            "gzip data are .* damaged",
+            id="a second member that is damaged",
+        ),
         pytest.param(lambda p: rewritten(p, b""), "holds 0 bytes", id="empty"),
+        pytest.param(
+            lambda p: rewritten(p, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+            "not a NIfTI file but a Git LFS pointer, .* `git lfs pull`",
+            id="LFS pointer",
+        ),
+        pytest.param(
+            lambda p: rewritten(p, gzip.compress(b"<html>" + bytes(600))), "but a web page", id="a packed web page"
+        ),
         pytest.param(lambda p: rewritten(p, b"no scan, only words " * 40), "not a NIfTI file", id="text"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"words " * 99)), "not a NIfTI file", id="packed text"),
         pytest.param(lambda p: rewritten(p, gzip.compress(b"")[:10] + b"\xff" * 99), "damaged", id="no deflate data"),
@@ -258,21 +343,45 @@ def rewritten(path, content):
             id="the header's last byte is missing",
         ),
         pytest.param(lambda p: save_nifti(p, VOXELS[0], None), r"2 axes \(3, 4\), needs 3; save it as one", id="2-D"),
-        pytest.param(lambda p: save_nifti(p, VOXELS[..., None]), "needs 3; save it as one", id="4-D of one time point"),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, dim=[4, 2, 3, 1, 4, 1, 1, 1]), "needs 3; split", id="slices in time"
+        ),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, dim=[4, 2, 3, 4, 0, 1, 1, 1]), "needs 3; save", id="no time point"
+        ),
         pytest.param(lambda p: save_nifti(p, np.stack([VOXELS] * 2, -1)), "needs 3; split the time points", id="4-D"),
         pytest.param(lambda p: save_nifti(p, VOXELS, dim=[5, 2, 3, 4, 1, 2, 1, 1]), "needs 3; split", id="5-D"),
         pytest.param(
-            lambda p: save_nifti(p, VOXELS, dim=[7, 2, 3, 4, 1, 1, 1, 1]), "7 axes .* needs 3; save", id="7-D"
+            lambda p: save_nifti(p, VOXELS, dim=[7, 2, 3, 4, 1, 1, 1, 2]), "7 axes .* needs 3; split", id="7-D"
         ),
         pytest.param(
             lambda p: save_nifti(p, VOXELS, dim=[1, 24, 1, 1, 1, 1, 1, 1]), r"1 axes \(24,\), needs", id="1-D"
         ),
         pytest.param(lambda p: save_nifti(p, VOXELS, dim=[8, 2, 3, 4, 1, 1, 1, 1]), "damaged header, 8 axes", id="8-D"),
         pytest.param(lambda p: save_nifti(p, VOXELS, dim=[0, 2, 3, 4, 1, 1, 1, 1]), "damaged header, 0 axes", id="0-D"),
-        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, np.inf, 1, 0, 0, 0, 0]), "1 x inf x 1", id="inf mm"),
-        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 0, 1, 1, 0, 0, 0, 0]), "spacing 0 x 1", id="zero"),
-        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, -2, 1, 0, 0, 0, 0]), "spacing 1 x -2", id="below"),
-        pytest.param(lambda p: save_nifti(p, VOXELS, pixdim=[1, 1, 1, np.nan, 0, 0, 0, 0]), "nan mm", id="NaN spacing"),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, codes=(0, 1), pixdim=[1, 1, np.inf, 1, 0, 0, 0, 0]),
+            "1 x inf x 1",
+            id="inf mm",
+        ),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, codes=(0, 1), pixdim=[1, 0, 1, 1, 0, 0, 0, 0]), "spacing 0 x 1", id="zero"
+        ),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, codes=(0, 1), pixdim=[1, 1, -2, 1, 0, 0, 0, 0]),
+            "spacing 1 x -2",
+            id="below",
+        ),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, codes=(0, 1), pixdim=[1, 1, 1, np.nan, 0, 0, 0, 0]),
+            "nan mm",
+            id="NaN spacing",
+        ),
+        pytest.param(
+            lambda p: save_nifti(p, VOXELS, pixdim=[1, 0, 1, 1, 0, 0, 0, 0], srow_x=[0] * 4),
+            "spacing 0 x 1",
+            id="zero, and a sform that is none either",
+        ),
         pytest.param(lambda p: save_nifti(p, VOXELS, dim=[3, 2, 0, 4, 1, 1, 1, 1]), "no voxels", id="no voxels"),
         pytest.param(lambda p: save_nifti(p, VOXELS, dim=[9, 2, 3, 4, 1, 1, 1, 1]), "9 axes", id="damaged rank"),
         pytest.param(lambda p: save_nifti(p, VOXELS, datatype=128), "one number per voxel", id="colours"),

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import os
 import subprocess
@@ -11,8 +12,8 @@ import SimpleITK
 from numpy.testing import assert_array_equal
 
 from app.errors import CaseError
-from app.files.read import read
-from app.files.write import check_target, is_replaceable, write
+from app.files.read import read, read_header
+from app.files.write import can_rename, check_target, is_replaceable, write
 from tests.files import lps_affine, save_nifti
 
 PROJECT = Path(__file__).parents[3]
@@ -42,6 +43,25 @@ def test_the_header_leaves_as_it_came(tmp_path, codes, kind):
     assert_array_equal(ours.header["pixdim"], theirs.header["pixdim"])
     assert ours.header["xyzt_units"] == theirs.header["xyzt_units"]
     assert_array_equal(np.asarray(ours.dataobj), np.full((2, 3, 4), 3, np.uint8), strict=True)
+
+
+@pytest.mark.parametrize("rank", [4, 5, 7])
+def test_a_mask_has_the_rank_of_its_file(tmp_path, rank):
+    shape = (2, 3, 4, *[1] * (rank - 3))
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros(shape, np.int16))
+    mask = written(tmp_path, source)
+    assert_array_equal(np.asarray(mask.dataobj), np.full(shape, 3, np.uint8), strict=True)
+    assert_array_equal(mask.header["dim"], nib.load(source).header["dim"])
+    assert_array_equal(read(tmp_path / "mask.nii.gz").voxels, np.full((4, 3, 2), 3, np.int16))
+
+
+@pytest.mark.parametrize("value", [0, -0.9, np.nan])
+def test_sizes_that_are_none_leave_as_they_came(tmp_path, value):
+    source = save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16), pixdim=[1, 0.8, value, 2.5, 0, 0, 0, 0])
+    mask = written(tmp_path, source)
+    assert_array_equal(mask.affine, lps_affine().astype(np.float32))
+    sizes = read_header(tmp_path / "mask.nii.gz")["pixdim"][1:4]  # nibabel would have put them right
+    assert_array_equal(sizes, np.array([0.8, value, 2.5], np.float32))
 
 
 def test_a_range_for_display_is_of_hu_and_goes(tmp_path):
@@ -125,6 +145,65 @@ def test_nothing_is_left_when_writing_is_stopped_halfway(tmp_path, monkeypatch, 
         write(np.ones((4, 3, 2), np.uint8), target, scan.header, scan.orientation)
     assert list(target.parent.iterdir()) == [target]
     assert target.read_bytes() == before
+
+
+def no_renaming(*_):
+    raise OSError(errno.ENOTSUP, "Operation not supported")
+
+
+def test_renaming_is_tried_and_leaves_nothing(tmp_path, monkeypatch):
+    assert can_rename(tmp_path)
+    monkeypatch.setattr("app.files.write.os.replace", no_renaming)
+    assert not can_rename(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        can_rename(tmp_path / "nowhere")
+
+
+def test_where_nothing_can_be_renamed_a_mask_is_the_same(tmp_path, monkeypatch):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    mask, beside, target = np.ones((4, 3, 2), np.uint8), tmp_path / "beside.nii.gz", tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+    write(mask, beside, scan.header, scan.orientation)
+    monkeypatch.setattr("app.files.write.os.replace", no_renaming)
+    with pytest.raises(CaseError, match="Operation not supported"):
+        write(mask, target, scan.header, scan.orientation)
+    for value in (2, 1):
+        write(mask * value, target, scan.header, scan.orientation, renames=False)
+    assert target.read_bytes() == beside.read_bytes()
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("stop", [SystemExit(143), KeyboardInterrupt(), OSError("disk full")])
+def test_a_mask_that_is_half_written_in_its_place_is_removed(tmp_path, monkeypatch, stop):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    target = tmp_path / "out" / "a.nii.gz"
+    target.parent.mkdir()
+
+    def stopped(_):
+        assert target.exists()
+        raise stop
+
+    monkeypatch.setattr("app.files.write._mask_header", stopped)
+    with pytest.raises(CaseError if isinstance(stop, OSError) else type(stop)):
+        write(np.ones((4, 3, 2), np.uint8), target, scan.header, scan.orientation, renames=False)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_without_renaming_what_is_anothers_stays_too(tmp_path):
+    scan = read(save_nifti(tmp_path / "a.nii.gz", np.zeros((2, 3, 4), np.int16)))
+    mask, target, elsewhere = np.ones((4, 3, 2), np.uint8), tmp_path / "mask.nii.gz", tmp_path / "elsewhere.nii.gz"
+    elsewhere.write_text("of somebody")
+    target.symlink_to(elsewhere)
+    with pytest.raises(CaseError, match="was not written by viscera"):
+        write(mask, target, scan.header, scan.orientation, renames=False)
+    write(mask, target, scan.header, scan.orientation, renames=False, overwrite=True)
+    assert elsewhere.read_text() == "of somebody"  # the link was overwritten, not what it leads to
+    assert is_replaceable(target)
+    target.unlink()
+    target.mkdir()
+    with pytest.raises(CaseError, match="cannot be written: Is a directory"):
+        write(mask, target, scan.header, scan.orientation, renames=False, overwrite=True)
 
 
 def test_a_mask_says_who_wrote_it_and_not_in_its_header(tmp_path):

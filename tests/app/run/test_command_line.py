@@ -20,8 +20,8 @@ from tests.files import body_phantom, lps_affine, save_nifti
 from tests.models import known_models
 
 KEYS = [
-    "case", "input", "output", "status", "shape", "spacing_mm", "box", "seconds", "peak_memory_mb", "volume_ml",
-    "verdict", "warnings", "error",
+    "case", "input", "output", "status", "shape", "spacing_mm", "spacing_used_mm", "box", "seconds", "peak_memory_mb",
+    "volume_ml", "verdict", "warnings", "error",
 ]  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_one_good_case(tmp_path, inputs, capsys):
     assert line["input"] == str(inputs / "good_0000.nii.gz")
     assert line["output"] == str(tmp_path / "out" / "good.nii.gz")
     assert line["shape"] == [40, 60, 30]
-    assert line["spacing_mm"] == [6, 4, 4]
+    assert line["spacing_mm"] == line["spacing_used_mm"] == [6, 4, 4]
     assert list(line["volume_ml"]) == list(ORGANS)
     assert line["error"] is None
     assert line["warnings"] == []
@@ -82,7 +82,7 @@ def test_a_mask_in_doubt_changes_the_exit_status_where_that_is_asked_for(tmp_pat
 def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
     (inputs / "bad.nii.gz").write_text("no scan")
     save_nifti(inputs / "flat.nii.gz", np.zeros((4, 5), np.int16))
-    save_nifti(inputs / "zero.nii.gz", body_phantom(), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
+    save_nifti(inputs / "zero.nii.gz", body_phantom(), codes=(0, 1), pixdim=[1, 0, 1, 1, 0, 0, 0, 0])
     (inputs / "torn.nii.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\xff" * 99)
     status, lines = run(inputs, tmp_path / "out")
     assert status == 1
@@ -96,6 +96,7 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
         assert (line["output"], line["box"], line["volume_ml"]) == (None, None, None)
     assert lines["bad"]["shape"] is None
     assert lines["flat"]["shape"] == [4, 5]
+    assert lines["flat"]["spacing_used_mm"] is None
     assert lines["zero"]["spacing_mm"] == [0, 1, 1]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.nii.gz"]
     errors = capsys.readouterr().err.splitlines()
@@ -104,11 +105,30 @@ def test_a_bad_scan_does_not_stop_the_others(tmp_path, inputs, capsys):
 
 
 def test_two_inputs_of_one_mask_both_fail_and_nothing_is_written(tmp_path, inputs):
+    (inputs / "good_0000.nii.gz").rename(inputs / "good.nii.gz")
     save_nifti(inputs / "good.nii", body_phantom())
     status, lines = run(inputs, tmp_path / "out")
     assert status == 1
     assert lines["good"]["status"] == "failed"
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_is_passed_over_is_said_first(tmp_path, inputs, capsys):
+    assert run(inputs, tmp_path / "out")[0] == 0
+    assert capsys.readouterr().err == ""
+    label = save_nifti(inputs / "good.nii.gz", np.ones((40, 60, 30), np.uint8))
+    (inputs / "below").mkdir()
+    (inputs / "bad.nii.gz").write_text("no scan")
+    assert list(run(inputs, tmp_path / "out")[1]) == ["bad", "good"]
+    assert capsys.readouterr().err.splitlines()[0] == "passed over: 1 mask beside its scan, 1 folder"
+    before = label.read_bytes()
+    status, lines = run(inputs, inputs, "--overwrite")  # to where the label lies
+    assert (status, lines["good"]["status"], label.read_bytes()) == (1, "failed", before)
+    assert "would overwrite good.nii.gz beside it" in lines["good"]["error"]
+    assert run(inputs, inputs, "--skip-existing")[1]["good"]["status"] == "skipped"
+    label.unlink()
+    for _ in range(2):  # a mask of ours is written anew
+        assert run(inputs, inputs)[1]["good"]["status"] == "done"
 
 
 def test_existing_masks(tmp_path, inputs):
@@ -157,10 +177,57 @@ def test_a_report_is_written_anew_over_an_earlier_one_alone(tmp_path, inputs, ca
         assert report.read_text() == foreign
 
 
+def test_a_run_that_goes_on_carries_its_report_on(tmp_path, inputs):
+    report, out = tmp_path / "report.jsonl", tmp_path / "out"
+    (inputs / "bad.nii.gz").write_text("no scan")
+    assert run(inputs, out)[0] == 1
+    bad, good = report.read_text().splitlines()
+    other = good.replace('"good"', '"other"')
+    report.write_text(f"{other}\n{bad}\n{good}\n{good[:99]}")  # the last line was cut when the run was stopped
+    save_nifti(inputs / "bad.nii.gz", body_phantom((40, 60, 30)), lps_affine((3, 2, 4)))
+    status, lines = run(inputs, out, "--skip-existing")
+    assert status == 0
+    assert report.read_text().splitlines()[:2] == [other, good]
+    assert {case: line["status"] for case, line in lines.items()} == {"other": "done", "good": "done", "bad": "done"}
+    (out / "good.nii.gz").unlink()
+    assert run(inputs, out, "--skip-existing")[0] == 0
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [line["case"] for line in lines] == ["other", "bad", "good"]
+    assert lines[2]["seconds"] != json.loads(good)["seconds"]
+    assert list(run(inputs, out)[1]) == ["bad", "good"]  # without the option it is written anew
+
+
+def test_an_earlier_failure_whose_mask_is_there_now_was_skipped(tmp_path, inputs):
+    (inputs / "good_0000.nii.gz").write_text("no scan")
+    assert run(inputs, tmp_path / "out")[1]["good"]["status"] == "failed"
+    (tmp_path / "out" / "good.nii.gz").write_text("of somebody")
+    status, lines = run(inputs, tmp_path / "out", "--skip-existing")
+    assert (status, lines["good"]["status"]) == (0, "skipped")
+
+
+def test_two_inputs_of_one_mask_keep_no_earlier_line(tmp_path, inputs):
+    run(inputs, tmp_path / "out")
+    (inputs / "good_0000.nii").touch()
+    status, lines = run(inputs, tmp_path / "out", "--skip-existing")
+    assert (status, lines["good"]["status"]) == (1, "failed")
+    assert (tmp_path / "report.jsonl").read_text().count("\n") == 2
+
+
 def test_one_file_as_input(tmp_path, inputs):
     save_nifti(inputs / "other.nii.gz", body_phantom())
     _, lines = run(inputs / "good_0000.nii.gz", tmp_path / "out")
     assert list(lines) == ["good"]
+
+
+def test_one_file_and_the_path_of_its_mask(tmp_path, inputs, capsys):
+    status, lines = run(inputs / "good_0000.nii.gz", tmp_path / "a" / "mask.nii.gz")
+    assert (status, lines["good"]["output"]) == (0, str(tmp_path / "a" / "mask.nii.gz"))
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"mask.nii.gz", "report.jsonl"}
+    assert run(inputs / "good_0000.nii.gz", tmp_path / "a" / "mask.nii.gz", "--skip-existing")[0] == 0
+    capsys.readouterr()
+    assert command_line.main(["--inputs", str(inputs), "--outputs", str(tmp_path / "b.nii.gz")]) == 2
+    assert "names one mask" in capsys.readouterr().err
+    assert not (tmp_path / "b.nii.gz").exists()
 
 
 def test_an_unexpected_error_is_a_line_too(tmp_path, inputs, monkeypatch):
@@ -214,6 +281,19 @@ def test_as_many_threads_as_there_may_be(tmp_path, inputs, monkeypatch):
     for threads in ("1", "4096"):
         assert run(inputs, tmp_path / "out", "--threads", threads)[0] == 0
     assert asked == [1, 4096]
+
+
+@pytest.mark.parametrize(
+    ("called", "program"),
+    [("/opt/bin/viscera", "viscera"), ("/opt/app/__main__.py", "python -m app"), ("-c", "python -m app")],
+)
+def test_help_names_the_program_as_it_was_called(monkeypatch, capsys, called, program):
+    monkeypatch.setattr(sys, "argv", [called])
+    with pytest.raises(SystemExit):
+        command_line.main(["--help"])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: {program} --inputs DIR --outputs DIR [option ...]\n       {program} --list")
+    assert f"\n  {program} --inputs scans --outputs masks\n" in printed
 
 
 def test_the_version(capsys):
@@ -312,6 +392,18 @@ def test_an_empty_file_is_no_mask(tmp_path, inputs):
     assert run(inputs, tmp_path / "out", "--skip-existing")[1]["good"]["status"] == "done"
 
 
+def test_masks_are_written_where_nothing_can_be_renamed(tmp_path, inputs, monkeypatch):
+    def no_renaming(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("app.files.write.os.replace", no_renaming)
+    for _ in range(2):
+        status, lines = run(inputs, tmp_path / "out")
+        assert (status, lines["good"]["status"]) == (0, "done")
+    assert nib.load(tmp_path / "out" / "good.nii.gz").shape == (40, 60, 30)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.nii.gz"]
+
+
 def test_a_mask_that_cannot_be_written_is_named(tmp_path, inputs):
     (tmp_path / "out" / "good.nii.gz").mkdir(parents=True)
     status, lines = run(inputs, tmp_path / "out", "--overwrite")
@@ -378,7 +470,11 @@ from app.system.definition import system_names
 from app.files import write
 from tests.models import known_models
 
-def slow_replace(*_):
+replace = write.os.replace
+
+def slow_replace(first, second):
+    if second.name != "good.nii.gz":  # to see whether it works at all
+        return replace(first, second)
     print("writing", flush=True)
     time.sleep(20)
 
@@ -506,6 +602,29 @@ def test_what_is_required_is_named(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         command_line.main(arguments)
     assert capsys.readouterr().err.splitlines()[-1] == f"python -m app: error: {message}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["--ouputs", "b"], "--ouputs; did you mean --outputs?", id="mistyped, and its value"),
+        pytest.param(["--ouputs=b"], "--ouputs; did you mean --outputs?", id="mistyped with its value"),
+        pytest.param(["--input", "a"], "--input; did you mean --inputs?", id="half a word"),
+        pytest.param(["-outputs", "b"], "-outputs; did you mean --outputs?", id="one dash"),
+        pytest.param(["--skip_existing"], "--skip_existing; did you mean --skip-existing?", id="another dash"),
+        pytest.param(
+            ["--imputs", "a", "--ouputs", "b", "--ouput"],
+            "--imputs --ouputs --ouput; did you mean --inputs, --outputs?",
+            id="several",
+        ),
+        pytest.param(["--colour"], "--colour", id="nothing like it"),
+        pytest.param(["a", "b"], "a b", id="no option at all"),
+    ],
+)
+def test_a_mistyped_option_is_named_with_the_nearest(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(arguments)
+    assert capsys.readouterr().err.splitlines()[-1] == f"python -m app: error: unrecognized arguments: {message}"
 
 
 def test_a_list_that_nobody_reads_to_its_end_is_no_error():

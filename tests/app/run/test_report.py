@@ -8,7 +8,7 @@ from app.files.read import read
 from app.grid import Box
 from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
-from app.run.report import Line, Report, is_report
+from app.run.report import Earlier, Line, Report, earlier_lines, is_report
 from tests.files import save_nifti
 
 ODD = Notice("odd", "it is odd", Verdict.CHECK)
@@ -18,9 +18,17 @@ def test_every_key_is_there_and_null_where_unknown():
     line = json.loads(Line("a", "in/a.nii", None, "failed").json())
     assert line == {
         "case": "a", "input": "in/a.nii", "output": None, "status": "failed", "shape": None, "spacing_mm": None,
-        "box": None, "seconds": None, "peak_memory_mb": None, "volume_ml": None, "verdict": None, "warnings": [],
+        "spacing_used_mm": None, "box": None, "seconds": None, "peak_memory_mb": None,
+        "volume_ml": None, "verdict": None, "warnings": [],
         "error": None,
     }  # fmt: skip
+
+
+def test_the_spacing_that_was_used_is_the_grids_in_the_files_order(tmp_path):
+    line = Line("a", "a.nii", None, "failed")
+    path = save_nifti(tmp_path / "a.nii", np.full((3, 4, 5), -500, np.int16), pixdim=[1, 1, 0, 1, 0, 0, 0, 0])
+    line.add(Outcome(scan=read(path)))  # the sform says 0.8, 0.9 and 2.5
+    assert line.spacing_used_mm == [0.8, 0.9, 2.5]
 
 
 def test_what_json_has_no_word_for_is_null():
@@ -82,6 +90,39 @@ def test_lines_are_there_as_soon_as_they_are_written(tmp_path):
         report.write(Line("b", "b.nii", None, "failed"))
         assert (tmp_path / "r.jsonl").read_text().count("\n") == 2
         assert report.error is None
+
+
+KEPT = [Earlier("a", "done", '{"case": "a", "x": 1}'), Earlier("b", "failed", '{"case": "b"}')]
+
+
+def test_what_is_kept_of_an_earlier_report_stands_first_and_for_what_is_skipped(tmp_path):
+    with Report((tmp_path / "r.jsonl").open("w"), KEPT) as report:
+        assert (tmp_path / "r.jsonl").read_text() == '{"case": "a", "x": 1}\n{"case": "b"}\n'
+        report.write(Line("a", "a.nii", "a.nii.gz", "skipped"))
+        assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
+        report.write(Line("a", "a.nii", "a.nii.gz", "done"))  # its mask went after all
+        report.write(Line("c", "c.nii", "c.nii.gz", "skipped"))
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [(line["case"], line.get("status")) for line in lines[2:]] == [("a", "done"), ("c", "skipped")]
+
+
+def test_what_was_kept_and_cannot_be_written_is_an_error_too():
+    file = Full()
+    file.write("x")
+    assert Report(file, KEPT).error == "No space left on device"
+
+
+def test_the_lines_of_an_earlier_report(tmp_path):
+    path = tmp_path / "report.jsonl"
+    assert earlier_lines(path) == []
+    assert earlier_lines(tmp_path) == []
+    path.touch()
+    assert earlier_lines(path) == []
+    least = '{"case": "a", "input": "a.nii",  "output": null, "status": "failed"}'
+    path.write_bytes(f"{least}\nwords\n\n[1]\n{least}\n".encode() + b"\xff\n" + least[:-9].encode())
+    assert earlier_lines(path) == [Earlier("a", "failed", least)] * 2
+    path.write_text(least)
+    assert earlier_lines(path) == [Earlier("a", "failed", least)]
 
 
 def test_after_a_line_that_cannot_be_written_there_is_no_other():
