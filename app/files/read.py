@@ -23,7 +23,6 @@ from app.files import packed
 from app.files.foreign import LOOKED_AT, kind_of
 from app.files.hounsfield import to_hounsfield
 from app.files.orientation import Orientation, orientation_of
-from app.files.surroundings import with_air_around
 from app.grid import Grid
 from app.notice import Notice, Verdict
 from app.types import Voxels
@@ -75,7 +74,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
     orientation = orientation_of(axes)
     voxels, more = to_hounsfield(raw, *_scaling(header))
     z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
-    body, around = with_air_around(orientation.to_body(voxels))
+    body = orientation.to_body(voxels)
     nz, ny, nx = body.shape
     return Scan(
         path=path,
@@ -85,7 +84,7 @@ def read(path: Path, *, memory_limit: int | None = None) -> Scan:
         orientation=orientation,
         header=header,
         voxel_ml=abs(float(np.linalg.det(axes))) / 1000,
-        warnings=(*packing, *warnings, *more, *around),
+        warnings=(*packing, *warnings, *more),
     )
 
 

@@ -5,7 +5,7 @@ Arrays (z, y, x). A view knows the way back to the scan's own voxels.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from app.steps.straighten import (
     tilt_degrees,
     upright_grid,
 )
+from app.steps.surroundings import with_air_around
 from app.system.definition import Posture
 from app.types import Labels, Shape, Voxels
 
@@ -40,11 +41,14 @@ class View:
 
 
 def view_of(scan: Scan, choice: Posture, memory_limit: int | None = None) -> tuple[View, list[Notice]]:
-    """The scan as it lies; upright where its axes are far from the body's; higher where it is a thin slab.
+    """The scan as it lies, with air in place of padding; upright where its axes are far from the body's; higher where
+    it is a thin slab.
 
     CaseError where what would be made does not fit into `memory_limit` bytes.
     """
-    view, notices = _upright(scan, choice, memory_limit)
+    voxels, around = with_air_around(scan.voxels)
+    view, notices = _upright(replace(scan, voxels=voxels), choice, memory_limit)
+    notices = [*around, *notices]
     height = view.grid.extent[0]
     if height >= choice.min_height_mm:
         return view, notices

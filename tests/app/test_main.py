@@ -32,7 +32,7 @@ sys.exit(__main__.main())
     ],
 )
 def test_closed_streams_cost_no_mask(tmp_path, closed, out, err):
-    save_nifti(tmp_path / "good_0000.nii.gz", body_phantom((40, 60, 30)), lps_affine((3, 2, 4)))
+    save_nifti(tmp_path / "good_0000.nii.gz", body_phantom((40, 60, 30)), lps_affine((6, 4, 4)))
     (tmp_path / "bad.nii.gz").write_text("no scan")
     report = tmp_path / "out" / "report.jsonl"
     words = f"--inputs {tmp_path} --outputs {tmp_path}/out --report {report}"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.files.surroundings import with_air_around
+from app.steps.surroundings import with_air_around
 
 
 def body(shape=(12, 40, 40), air=-1000, dtype=np.int16):
