@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of NAME_0000.nii.gz and NAME.nii.gz")
     parser.add_argument("--system", default="viscera", help="whose localiser (default: %(default)s)")
-    parser.add_argument("--engine", nargs="+", default=["openvino-int8", "openvino-float32"])
+    parser.add_argument("--engine", nargs="+", help="default: the system's")
     parser.add_argument("--bundle", help="in place of the system's")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these scans of the folder")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of bundles (default: %(default)s)")
@@ -51,7 +51,7 @@ def run(paths: list[Path], arguments: argparse.Namespace) -> dict[str, list[dict
     results = {}
     stage, rule = first_region(load_system(arguments.system))
     stage = replace(stage, bundle=arguments.bundle or stage.bundle)
-    for engine in arguments.engine:
+    for engine in arguments.engine or [stage.engine]:
         localiser = load_localiser(replace(stage, engine=engine), rule, arguments.weights, arguments.threads)
         figures = []
         for index, path in enumerate(paths):

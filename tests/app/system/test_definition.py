@@ -212,7 +212,7 @@ WRONG = [
     (
         "an engine that the bundle has not",
         but('engine = "openvino-int8"', 'engine = "torchscript"'),
-        r"field stage\.locate\.engine: localiser has only openvino-float32, openvino-int8",
+        r"field stage\.locate\.engine: localiser has only openvino-int8",
     ),
     (
         "an endless margin",
