@@ -4,7 +4,8 @@ Each SCAN is a `.nii.gz` of an abdomen. It is segmented; then damaged in each wa
 and segmented again. Dice is that of the damaged scan's mask with the undamaged one's, brought to the same voxels: the
 mean over organs of which either has a millilitre. With --mixtures also some that were damaged in several ways at once.
 
-A kind fails where its mask is wrong and its verdict good; the exit status is 1 then.
+A kind fails where its mask is wrong and its verdict good; the exit status is 1 then. With --undamaged the scans alone are
+segmented, and it is 1 where one of them is doubted.
 """
 
 import argparse
@@ -133,7 +134,8 @@ def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], di
         Sample(voxels, image.affine, empty).write(inputs / "whole_0000.nii.gz")
         (whole,) = run(inputs, outputs).values()
         mask = np.asarray(nib.nifti1.load(outputs / "whole.nii.gz").dataobj)
-        rows = [Row(_name(scan), "undamaged", 1.0, whole["verdict"], _codes(whole))]
+        rows = [Row(_name(scan), "undamaged", 1.0, whole["verdict"] or "refused", _codes(whole))]
+        print(_text(rows[0]), flush=True)
         sample = Sample(voxels, image.affine, mask)
         (inputs / "whole_0000.nii.gz").unlink()
         for kind, damage in kinds.items():
@@ -206,11 +208,12 @@ def main() -> None:
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN")
     parser.add_argument("--system", default="viscera", help="default: %(default)s")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of: {', '.join(KINDS)}")
+    parser.add_argument("--undamaged", action="store_true", help="only the scans as they are: none should be doubted")
     parser.add_argument("--mixtures", type=int, default=0, metavar="N", help="of several damages at once, a scan")
     parser.add_argument("--seed", type=int, default=0, help="of the mixtures (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help=f"the table into {DOCUMENT.name}")
     arguments = parser.parse_args()
-    kinds = {name: KINDS[name] for name in arguments.kinds or KINDS}
+    kinds = {} if arguments.undamaged else {name: KINDS[name] for name in arguments.kinds or KINDS}
     rows: list[Row] = []
     for number, scan in enumerate(arguments.scans):
         mixed = dict(mixtures(arguments.mixtures, arguments.seed + number))
@@ -219,7 +222,10 @@ def main() -> None:
     print(f"\n{table(single)}")
     if arguments.write:
         write_document(table(single))
-    failed = [row for row in rows if row.fails]
+    failed = [row for row in rows if row.fails or (arguments.undamaged and row.verdict != "good")]
+    if arguments.undamaged:
+        print(f"\n{len(rows)} scans, {len(failed)} of them doubted")
+        parser.exit(int(bool(failed)))
     print(f"\n{len(rows)} scans, {sum(row.is_right for row in rows)} right, {len(failed)} wrong and said to be good")
     parser.exit(int(bool(failed)))
 

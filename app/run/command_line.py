@@ -140,7 +140,7 @@ def _parser() -> _Parser:
         metavar="FILE",
         help="write one JSON line a case into this file, which is new or an earlier report",
     )
-    add("--strict", action="store_true", help="exit status 3 where a mask made in this run has another verdict than good")
+    add("--strict", action="store_true", help="exit status 3 where a mask of this run has another verdict than good")
     add("--traceback", action="store_true", help="for a report of a bug: print where a scan failed on stderr, too")
     add("--list-systems", action="store_true", help="what --system may name, with what was measured; runs nothing")
     add("--json", action="store_true", help="with --list-systems: as one JSON list")

@@ -78,6 +78,20 @@ def test_the_way_of_a_scan(tmp_path, monkeypatch, capsys):
     assert "box around" not in printed.split("| kind")[1]  # it has none
 
 
+@pytest.mark.parametrize(("spacing", "status"), [((10, 4, 4), 0), ((3, 4, 4), 1)])
+def test_scans_as_they_are(tmp_path, monkeypatch, capsys, spacing, status):
+    """The second is a body of 5 cm."""
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models())
+    voxels = np.full((48, 48, 40), -1000, np.int16)
+    voxels[6:24, 18:42, 4:36] = 40
+    scan = save_nifti(tmp_path / "a_0000.nii.gz", voxels, lps_affine(spacing))
+    monkeypatch.setattr(sys, "argv", ["oddities", str(scan), "--undamaged"])
+    with pytest.raises(SystemExit) as exit_info:
+        oddities.main()
+    assert exit_info.value.code == status
+    assert f"1 scans, {status} of them doubted" in capsys.readouterr().out
+
+
 def test_the_document_is_written_between_its_marks(tmp_path, monkeypatch):
     document = tmp_path / "oddities.md"
     document.write_text(f"before\n{oddities.BEGIN}\nold\n{oddities.END}\nafter\n")
