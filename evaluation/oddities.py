@@ -4,8 +4,8 @@ Each SCAN is a `.nii.gz` of an abdomen. It is segmented; then damaged in each wa
 and segmented again. Dice is that of the damaged scan's mask with the undamaged one's, brought to the same voxels: the
 mean over organs of which either has a millilitre. With --mixtures also some that were damaged in several ways at once.
 
-A kind fails where its mask is wrong and its verdict good; the exit status is 1 then. With --undamaged the scans alone are
-segmented, and it is 1 where one of them is doubted.
+A kind fails where its mask is wrong and its verdict good; the exit status is 1 then. With --undamaged the scans alone
+are segmented, and it is 1 where one of them is doubted.
 """
 
 import argparse

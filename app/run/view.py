@@ -14,6 +14,7 @@ from app.files.orientation import Orientation
 from app.files.read import Scan
 from app.grid import Box, Grid
 from app.notice import Notice, Verdict
+from app.steps.crop import crop
 from app.steps.straighten import (
     bent_back,
     box_in_scan,
@@ -46,9 +47,11 @@ def view_of(scan: Scan, choice: Posture, memory_limit: int | None = None) -> tup
 
     CaseError where what would be made does not fit into `memory_limit` bytes.
     """
-    voxels, around = with_air_around(scan.voxels)
+    voxels, inner, around = with_air_around(scan.voxels)
     view, notices = _upright(replace(scan, voxels=voxels), choice, memory_limit)
     notices = [*around, *notices]
+    if inner is not None and view.grid == scan.grid:
+        view = _cropped(view, inner)
     height = view.grid.extent[0]
     if height >= choice.min_height_mm:
         return view, notices
@@ -72,7 +75,7 @@ def _check_memory(scan: Scan, shape: Shape, limit: int | None) -> None:
 def _upright(scan: Scan, choice: Posture, memory_limit: int | None) -> tuple[View, list[Notice]]:
     tilt, shear = tilt_degrees(scan.steps), shear_degrees(scan.steps)
     if tilt > choice.max_tilt_degrees or shear > choice.max_shear_degrees:
-        shape, grid = scan.grid.shape, upright_grid(scan.steps, scan.grid.shape)
+        shape, grid = scan.grid.shape, upright_grid(scan.steps, scan.grid.shape, choice.upright_mm)
         _check_memory(scan, grid.shape, memory_limit)
         view = View(
             straightened(scan.voxels, scan.steps, grid),
@@ -80,12 +83,31 @@ def _upright(scan: Scan, choice: Posture, memory_limit: int | None) -> tuple[Vie
             lambda labels: bent_back(labels, scan.steps, grid, shape),
             lambda box: box_in_scan(box, scan.steps, grid, shape),
         )
-        return view, [Notice("tilted", f"the slices lie {tilt:.0f} degrees off the body's axes; segmented upright")]
+        text = f"the slices lie {tilt:.0f} degrees off the body's axes; segmented upright, and less exactly"
+        return view, [Notice("tilted", text, Verdict.CHECK)]
     view = View(scan.voxels, scan.grid, lambda labels: labels, lambda box: box)
     if shear < LEAST_SHEAR:
         return view, []
     text = f"axes are {shear:.2g} degrees off a right angle; processed as if they were not, affine kept"
     return view, [Notice("sheared", text)]
+
+
+def _cropped(view: View, box: Box) -> View:
+    """A box of `view`: without planes of padding, which would make the body smaller in what phase one sees."""
+    voxels, grid = crop(view.voxels, view.grid, box)
+
+    def labels_back(labels: Labels) -> Labels:
+        everywhere = np.zeros(view.grid.shape, labels.dtype)
+        everywhere[box.slices] = labels
+        return view.labels_in_scan(everywhere)
+
+    def box_back(inside: Box) -> Box:
+        (z0, y0, x0), (z1, y1, x1) = (
+            tuple(a + b for a, b in zip(corner, box.start, strict=True)) for corner in (inside.start, inside.stop)
+        )
+        return view.box_in_scan(Box((z0, y0, x0), (z1, y1, x1)))
+
+    return View(voxels, grid, labels_back, box_back)
 
 
 def _heightened(view: View, slices: int) -> View:

@@ -33,10 +33,12 @@ def shear_degrees(steps: Steps) -> float:
     return math.degrees(math.asin(min(1.0, float(products.max()))))
 
 
-def upright_grid(steps: Steps, shape: Shape) -> Grid:
-    """The grid along the body's axes that holds the whole scan. A step along an axis crosses one of its voxels."""
+def upright_grid(steps: Steps, shape: Shape, largest_mm: float = math.inf) -> Grid:
+    """The grid along the body's axes that holds the whole scan. A step along an axis crosses one of its voxels, or is
+    `largest_mm` long if that is less: labels come back as the nearest one, and on a coarse grid that is far away.
+    """
     sides = np.abs(steps) @ np.array(shape)
-    spacing = 1 / np.linalg.norm(np.linalg.inv(steps), axis=0)
+    spacing = np.minimum(1 / np.linalg.norm(np.linalg.inv(steps), axis=0), largest_mm)
     nz, ny, nx = (max(1, math.ceil(side / s - 1e-6)) for side, s in zip(sides, spacing, strict=True))
     z, y, x = (float(s) for s in spacing)
     return Grid((nz, ny, nx), (z, y, x))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import cc3d
 import numpy as np
 
+from app.grid import Box
 from app.notice import Notice
 from app.types import AIR, Voxels
 
@@ -18,21 +19,36 @@ SMALLEST_PART = 0.001  # of the scan; single voxels of that value at a face are 
 ALIKE = 0.9  # of the voxels of that value, those whose neighbour has it too; noise leaves a few of a hundred
 
 
-def with_air_around(voxels: Voxels) -> tuple[Voxels, list[Notice]]:
+def with_air_around(voxels: Voxels) -> tuple[Voxels, Box | None, list[Notice]]:
     """HU with air in place of constant values that reach a face of the scan, a new array; the same one without any.
 
-    Replaced is what is connected to a face (6 neighbours): a voxel of the same value inside the body stays. With a
-    warning for each value.
+    And the box of the rest, where something was replaced; and a warning for each value. Replaced is what is connected
+    to a face (6 neighbours): a voxel of the same value inside the body stays.
     """
     notices: list[Notice] = []
+    inner: Box | None = None
     for value in _constants(voxels):
         around = _connected_to_a_face(voxels == value)
         if around.all():
             continue  # nothing but that: no body is in it
+        inner = _box_of(~around) if inner is None else _common(inner, _box_of(~around))
         voxels = np.where(around, voxels.dtype.type(AIR), voxels)
         text = f"{np.count_nonzero(around)} voxels around the body are all {value:g} HU; taken as air"
         notices.append(Notice("surroundings", text))
-    return voxels, notices
+    return voxels, inner, notices
+
+
+def _box_of(mask: Voxels) -> Box:
+    spans = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    (z0, z1), (y0, y1), (x0, x1) = ((int(span[0]), int(span[-1]) + 1) for span in spans)
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _common(one: Box, other: Box) -> Box:
+    """Of two boxes, of what is left after each of two values was replaced; they meet in the body."""
+    (z0, y0, x0) = (max(a, b) for a, b in zip(one.start, other.start, strict=True))
+    (z1, y1, x1) = (min(a, b) for a, b in zip(one.stop, other.stop, strict=True))
+    return Box((z0, y0, x0), (z1, y1, x1))
 
 
 def _constants(voxels: Voxels) -> list[float]:

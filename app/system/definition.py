@@ -107,11 +107,13 @@ class Posture:
     """How a scan is brought to lie before any stage sees it.
 
     max_tilt_degrees: between its axes and the body's; beyond, it is set upright. max_shear_degrees: of its axes against
-    each other, likewise. min_height_mm: below, its first and last slice are repeated, up to `filled_to_mm` in all.
+    each other, likewise. upright_mm: the spacing then, at the most. min_height_mm: below, its first and last slice are
+    repeated, up to `filled_to_mm` in all.
     """
 
     max_tilt_degrees: float = 12.0
     max_shear_degrees: float = 5.0
+    upright_mm: float = 1.0
     min_height_mm: float = 0.0
     filled_to_mm: float = 0.0
 
@@ -119,6 +121,8 @@ class Posture:
         for name in ("max_tilt_degrees", "max_shear_degrees"):
             if not 0 < getattr(self, name) <= 90:
                 raise ValueError(f"{name} must be above 0, 90 at most, found {getattr(self, name)}")
+        if self.upright_mm <= 0:
+            raise ValueError(f"upright_mm must be above zero, found {self.upright_mm}")
         if not 0 <= self.min_height_mm <= self.filled_to_mm <= MOST_HEIGHT:
             raise ValueError(
                 f"min_height_mm must be from 0 to filled_to_mm, and that {MOST_HEIGHT:.0f} at most, found "

@@ -107,6 +107,20 @@ def test_a_turned_view_comes_back(tmp_path, axes, flipped):
     assert_array_equal(view.labels_in_scan(inside), expected)
 
 
+def test_padding_is_not_seen_and_the_mask_has_its_place(tmp_path):
+    voxels = np.random.default_rng(0).normal(40, 20, (40, 40, 20)).astype(np.int16)
+    padded = np.pad(voxels, ((6, 4), (5, 5), (3, 2)))
+    one = scan(tmp_path, padded)
+    view, notices = view_of(one, Posture())
+    assert [notice.code for notice in notices] == ["surroundings"]
+    assert (view.voxels == voxels.T).mean() > 0.99  # all but voxels of 0 at the rim
+    assert view.grid.shape == (20, 40, 40)
+    assert_array_equal(
+        view.labels_in_scan(np.ones((20, 40, 40), np.uint8)), np.pad(np.ones_like(voxels), ((6, 4), (5, 5), (3, 2))).T
+    )
+    assert view.box_in_scan(Box((0, 0, 0), (1, 1, 1))) == Box((3, 5, 6), (4, 6, 7))
+
+
 def test_a_slab_may_be_turned_after_it_was_made_higher(tmp_path):
     one = scan(tmp_path)
     higher, _ = view_of(one, replace(Posture(), min_height_mm=26, filled_to_mm=45))
