@@ -21,6 +21,7 @@ AS_IT_LIES = Orientation((0, 1, 2), (False, False, False))
 LEFT_AND_RIGHT = Orientation((0, 1, 2), (False, False, True))
 EXCHANGED = ("head and feet", "front and back", "left and right")
 LEAST_GAIN = 1.2  # of what the first stage finds; between two ways to lie of one body there is more, as measured
+MOST_VOXELS = 200  # along an axis, or up to twice as many, of what is looked at again
 HOPELESS = 0.5  # of the agreement that is asked for
 
 Look = Callable[[View], Answer]
@@ -29,8 +30,11 @@ Look = Callable[[View], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """agreement: Dice of two stages. lead: of the result's scores. arrangement: share of the relations that hold."""
+    """agreement: Dice of two stages, of which the first had voxels of so many mm at the longest. lead: of the result's
+    scores. arrangement: share of the relations that hold.
+    """
 
+    voxel_mm: float
     agreement: float
     lead: float
     arrangement: float
@@ -39,6 +43,7 @@ class Evidence:
 def evidence_of(first: Labels, answer: Answer, grid: Grid, doubt: Doubt, names: Sequence[str]) -> Evidence:
     """What the first stage's labels of `grid` and the result stage's answer say of each other."""
     return Evidence(
+        max(length / n for length, n in zip(grid.extent, first.shape, strict=True)),
         agreement(first, answer.labels, answer.box, grid),
         lead(answer.scores, answer.labels),
         arrangement(answer.labels, doubt.relations(names)),
@@ -48,8 +53,9 @@ def evidence_of(first: Labels, answer: Answer, grid: Grid, doubt: Doubt, names: 
 def doubts(evidence: Evidence, doubt: Doubt) -> list[Notice]:
     """A warning for each thing that no mask of an undamaged scan says of itself."""
     notices = []
-    if evidence.agreement < doubt.min_agreement:
-        hopeless = evidence.agreement < HOPELESS * doubt.min_agreement
+    least = doubt.agreement_at(evidence.voxel_mm)
+    if evidence.agreement < least:
+        hopeless = evidence.agreement < HOPELESS * least
         text = f"the stages agree on {100 * evidence.agreement:.0f} % of what they call organs; the mask may be wrong"
         notices.append(Notice("stages-disagree", text, Verdict.UNUSABLE if hopeless else Verdict.CHECK))
     if evidence.lead < doubt.min_lead:
@@ -69,18 +75,28 @@ def better_turns(view: View, look: Look, doubt: Doubt, names: Sequence[str]) -> 
     First among mirror images, then with the axes of a slice exchanged, then with any; each only when the last one was
     not taken.
     """
-    relations = doubt.relations(names)
+    relations, thin = doubt.relations(names), _thinned(view)
 
     def found(seen: View) -> float:
         answer = look(seen)
         millilitres = float((answer.labels > 0).mean()) * seen.grid.voxel_ml * seen.voxels.size
         return millilitres * lead(answer.scores, answer.labels) * arrangement(answer.labels, relations) ** 2
 
-    here = found(view)
+    here = found(thin)
     for turns in _ways_to_lie():
-        most, best = max(((found(turned(view, turn)), turn) for turn in turns), key=lambda pair: pair[0])
+        most, best = max(((found(turned(thin, turn)), turn) for turn in turns), key=lambda pair: pair[0])
         if most > LEAST_GAIN * here:
             yield best, turned(view, best)
+
+
+def _thinned(view: View) -> View:
+    """`view` of fewer voxels, for a stage that sees the whole scan coarsely: of a large one half of the time to look is
+    bringing it to its grid."""
+    z, y, x = (max(1, n // MOST_VOXELS) for n in view.grid.shape)
+    voxels = view.voxels[::z, ::y, ::x]
+    nz, ny, nx = voxels.shape
+    grid = Grid((nz, ny, nx), (view.grid.spacing[0] * z, view.grid.spacing[1] * y, view.grid.spacing[2] * x))
+    return View(voxels, grid, view.labels_in_scan, view.box_in_scan)
 
 
 def _ways_to_lie() -> list[list[Orientation]]:

@@ -134,11 +134,12 @@ class Posture:
 class Doubt:
     """When the result's stage is not believed (`app.steps.doubt`), and that the body is then looked for turned over.
 
-    first: a stage that sees the scan, of the same labels. min_agreement: Dice of the two stages' labels. min_lead: of
-    the result's scores; how far networks lead differs, so another bundle needs another one. min_arrangement: share of
-    the relations that hold. right_of, below, before: pairs of organs, the first of which lies further to the patient's
-    right, further down, further to the front. width_mm: of the body, at the least and at the most. turns: whether the
-    scan is segmented as the body lies, where that is not as the header says; otherwise it is only said.
+    first: a stage that sees the scan, of the same labels. min_agreement: Dice of the two stages' labels; where the
+    first one's voxels are longer than `fine_mm` along an axis, less is asked for: `less_per_mm` for each mm. min_lead:
+    of the result's scores; how far networks lead differs, so another bundle needs another one. min_arrangement: share
+    of the relations that hold. right_of, below, before: pairs of organs, the first of which lies further to the
+    patient's right, further down, further to the front. width_mm: of the body, at the least and at the most. turns:
+    whether the scan is segmented as the body lies, where that is not as the header says; otherwise it is only said.
     """
 
     first: str
@@ -149,9 +150,15 @@ class Doubt:
     below: tuple[tuple[str, str], ...] = ()
     before: tuple[tuple[str, str], ...] = ()
     width_mm: tuple[float, float] = (0.0, math.inf)
+    fine_mm: float = math.inf
+    less_per_mm: float = 0.0
     turns: bool = True
 
     def __post_init__(self) -> None:
+        if self.less_per_mm < 0 or self.fine_mm <= 0:
+            raise ValueError(
+                f"less_per_mm must be zero or more and fine_mm above zero, found {self.less_per_mm} and {self.fine_mm}"
+            )
         if not 0 <= self.width_mm[0] < self.width_mm[1]:
             raise ValueError(f"width_mm must be two lengths, the shorter first, found {list(self.width_mm)}")
         for name in ("min_agreement", "min_arrangement"):
@@ -162,6 +169,10 @@ class Doubt:
     def named(self) -> tuple[str, ...]:
         """Organs that the relations name."""
         return tuple(name for pairs in (self.right_of, self.below, self.before) for pair in pairs for name in pair)
+
+    def agreement_at(self, voxel_mm: float) -> float:
+        """What is asked for where the longest side of the first stage's voxels is so long."""
+        return max(0.0, self.min_agreement - self.less_per_mm * max(0.0, voxel_mm - self.fine_mm))
 
     def relations(self, labels: Sequence[str]) -> list[tuple[int, int, int]]:
         """As `app.steps.doubt.arrangement` takes them."""

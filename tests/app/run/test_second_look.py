@@ -11,6 +11,7 @@ import pytest
 from app.files.orientation import Orientation
 from app.grid import Grid
 from app.models.engine import Model
+from app.run import second_look
 from app.run.outcome import Outcome
 from app.run.pipeline import run_case
 from app.run.second_look import Evidence, better_turns, doubts, said_of
@@ -146,16 +147,41 @@ def test_an_empty_mask_is_said_once(tmp_path):
 @pytest.mark.parametrize(
     ("evidence", "expected"),
     [
-        (Evidence(0.8, 1, 0.9), []),
-        (Evidence(0.79, 1, 0.9), [("stages-disagree", "check")]),
-        (Evidence(0.39, 1, 0.9), [("stages-disagree", "unusable")]),
-        (Evidence(0.8, 0.9, 0.9), [("unsure", "check")]),
-        (Evidence(0.8, 1, 0.89), [("arrangement", "unusable")]),
-        (Evidence(0, 0, 0), [("stages-disagree", "unusable"), ("unsure", "check"), ("arrangement", "unusable")]),
+        (Evidence(3, 0.8, 1, 0.9), []),
+        (Evidence(3, 0.79, 1, 0.9), [("stages-disagree", "check")]),
+        (Evidence(3, 0.39, 1, 0.9), [("stages-disagree", "unusable")]),
+        (Evidence(3, 0.8, 0.9, 0.9), [("unsure", "check")]),
+        (Evidence(3, 0.8, 1, 0.89), [("arrangement", "unusable")]),
+        (Evidence(3, 0, 0, 0), [("stages-disagree", "unusable"), ("unsure", "check"), ("arrangement", "unusable")]),
     ],
 )
 def test_each_doubt_has_its_limit(evidence, expected):
     assert [(notice.code, str(notice.verdict)) for notice in doubts(evidence, DOUBT)] == expected
+
+
+@pytest.mark.parametrize(
+    ("voxel_mm", "agreement", "doubted"), [(3, 0.8, False), (4, 0.79, False), (4, 0.77, True), (50, 0.01, False)]
+)
+def test_less_agreement_is_asked_for_where_the_first_stage_sees_coarsely(voxel_mm, agreement, doubted):
+    doubt = replace(DOUBT, fine_mm=3, less_per_mm=0.02)
+    assert bool(doubts(Evidence(voxel_mm, agreement, 1, 1), doubt)) == doubted
+
+
+def test_a_large_scan_is_looked_at_thinned_and_turned_itself(monkeypatch):
+    monkeypatch.setattr(second_look, "MOST_VOXELS", 4)
+    voxels = np.arange(9 * 5 * 4).reshape(9, 5, 4)
+    view = View(voxels, Grid((9, 5, 4), (1.0, 2.0, 3.0)), lambda labels: labels, lambda box: box)
+    shapes = []
+
+    def look(seen):
+        shapes.append(seen.voxels.shape)
+        labels = np.full(seen.voxels.shape, int(seen.voxels[0, 0, 0] == voxels[8, 0, 0]), np.uint8)
+        return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32))
+
+    (turn, turned_view), *_ = better_turns(view, look, DOUBT, ("background", "liver", "spleen"))
+    assert turn == Orientation((0, 1, 2), (True, False, False))
+    assert {tuple(sorted(shape)) for shape in shapes} == {(4, 5, 5)}  # of 9 slices every second
+    assert (turned_view.voxels == voxels[::-1]).all()
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ min_arrangement = 1
         ("min_lead = 1", 'min_lead = 1\nbelow = [["liver", "tail"]]', "field doubt: no label 'tail' here"),
         ("min_lead = 1", 'min_lead = 1\nbelow = [["liver"]]', "field doubt.below[0] needs 2 values"),
         ("min_lead = 1\n", "", "field doubt.min_lead is missing"),
+        ("min_lead = 1", "min_lead = 1\nless_per_mm = -1", "doubt: less_per_mm must be zero or more"),
     ],
 )
 def test_a_doubt_that_cannot_be_is_refused(tmp_path, before, after, said):
