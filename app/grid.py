@@ -48,6 +48,17 @@ class Box:
         z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
         return z, y, x
 
+    def shifted(self, by: Shape) -> "Box":
+        """The same block of a grid that begins so many voxels earlier.
+
+        >>> Box((0, 1, 2), (1, 2, 4)).shifted((5, 0, 1))
+        Box(start=(5, 1, 3), stop=(6, 2, 5))
+        """
+        (z0, y0, x0), (z1, y1, x1) = (
+            tuple(at + more for at, more in zip(corner, by, strict=True)) for corner in (self.start, self.stop)
+        )
+        return Box((z0, y0, x0), (z1, y1, x1))
+
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))

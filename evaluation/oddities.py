@@ -213,6 +213,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the mixtures (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help=f"the table into {DOCUMENT.name}")
     arguments = parser.parse_args()
+    if arguments.write and (arguments.kinds or arguments.undamaged):
+        parser.error("--write goes with all kinds: the document's table is whole")
     kinds = {} if arguments.undamaged else {name: KINDS[name] for name in arguments.kinds or KINDS}
     rows: list[Row] = []
     for number, scan in enumerate(arguments.scans):

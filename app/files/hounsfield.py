@@ -24,6 +24,7 @@ WRAP = 1 << 16  # unsigned 16 bits hold a negative value as so much more
 EIGHT_BITS = (128, 255)  # the highest value of an image of 8 bits, at the least and the most
 TISSUE = (-150, 250)  # HU; fat to enhanced organs
 TISSUE_SHARE = 0.05  # of the voxels; any scan of a body has more
+INSIDE, MOSTLY = -850, 0.3  # HU, above which a body is; and the share of it that is tissue, of a chest, too
 BELOW_WATER = -50  # HU; air, lung and fat lie below
 BELOW_WATER_SHARE = 0.001  # of the voxels; a scan from inside the body still shows fat
 BELOW_AIR = -1100  # HU; noise of air reaches here, padding lies beyond
@@ -91,7 +92,8 @@ def _judge(voxels: Voxels) -> tuple[Callable[[Voxels], Voxels], list[Notice]]:
         sign, word = ("+", "taken off") if offset > 0 else ("-", "added")
         span = _span(_within_16_bits(taken - offset) + offset)
         text = f"{span} look like HU {sign} {abs(offset)}; {abs(offset)} {word}"
-        return partial(_shifted, by=-offset), [Notice("offset", text)]
+        verdict = Verdict.GOOD if _is_mostly_tissue(_within_16_bits(taken - offset)) else Verdict.CHECK
+        return partial(_shifted, by=-offset), [Notice("offset", text, verdict)]
     return _unchanged, [_no_hounsfield(sample)]
 
 
@@ -124,6 +126,13 @@ def _offset(sample: NDArray[Any]) -> int:
         if tissue >= share * shifted.size and shifted.min() < TISSUE[0]:
             return OFFSET_OF_AIR if offset == OFFSET and _air_is_too_low(shifted) else offset
     return 0
+
+
+def _is_mostly_tissue(shifted: NDArray[Any]) -> bool:
+    """Whether what is no air is tissue for a good part, as in a CT; values of MR lie all over."""
+    inside = shifted[shifted > INSIDE]
+    tissue = np.count_nonzero((inside >= TISSUE[0]) & (inside <= TISSUE[1]))
+    return bool(tissue >= MOSTLY * inside.size)
 
 
 def _air_is_too_low(shifted: NDArray[Any]) -> bool:

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from app.grid import Box, Grid
 from app.types import Labels
 
-ORTHONORMAL_TOLERANCE = 1e-4  # ITK's own limit on direction cosines is of this size
-
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
@@ -66,9 +64,3 @@ def orientation_of(axes: NDArray[np.float64]) -> Orientation:
     x, y, z = (int(axis) for axis in np.argsort(ras_axis))  # the file's axis along x, y, z of the body
     # LPS: x must grow to the left and y to the back, against RAS; z grows to the head in both.
     return Orientation((z, y, x), (bool(ras_sign[z] < 0), bool(ras_sign[y] > 0), bool(ras_sign[x] > 0)))
-
-
-def is_orthonormal(axes: NDArray[np.float64]) -> bool:
-    """Whether the file's axes stand at right angles; a gantry tilt leaves them sheared."""
-    cosines = axes / np.linalg.norm(axes, axis=0)
-    return bool(np.abs(cosines.T @ cosines - np.eye(3)).max() <= ORTHONORMAL_TOLERANCE)

@@ -234,9 +234,7 @@ def _axes(header: Header, shape: tuple[int, int, int]) -> tuple[NDArray[np.float
     if axes is None:
         guessed = Notice("no-orientation", f"the header has no usable orientation; {AS_SCANNED}", Verdict.CHECK)
         return _scanner_order(header) * scale, [guessed, *converted]
-    if converted or unsized:
-        return axes * scale, [*unsized, *converted]
-    warnings = []
+    warnings = [*unsized, *converted]
     if sform is None and header["sform_code"] > 0:
         text = "the header's sform is not finite or singular; the qform is used"
         warnings.append(Notice("sform-damaged", text, Verdict.CHECK))
@@ -244,10 +242,10 @@ def _axes(header: Header, shape: tuple[int, int, int]) -> tuple[NDArray[np.float
         text = "sform and qform contradict each other; the sform is used"
         warnings.append(Notice("forms-contradict", text, Verdict.CHECK))
     lengths, sizes = np.linalg.norm(axes, axis=0), _sizes(header)
-    if np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
+    if not unsized and np.abs(lengths / sizes - 1).max() > SPACING_TOLERANCE:
         text = f"voxel sizes {_numbers(sizes)} mm differ from the affine's {_numbers(lengths)} mm; taken from it"
         warnings.append(Notice("spacings-differ", text, Verdict.CHECK))
-    return axes, warnings
+    return axes * scale, warnings
 
 
 def _unit(header: Header, axes: NDArray[np.float64], shape: tuple[int, int, int]) -> tuple[float, list[Notice]]:

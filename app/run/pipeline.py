@@ -7,14 +7,17 @@ the body turned over -> merge -> write
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from app.errors import CaseError
-from app.files.read import read
+from app.files.orientation import Orientation
+from app.files.read import Scan, read
 from app.files.write import check_target, write
 from app.grid import Box, Grid, whole
 from app.models.bundle import RESAMPLE_NORMALISE, Bundle, load_bundle
@@ -31,9 +34,9 @@ from app.steps.segment import averaged
 from app.steps.size import doubtful_size
 from app.steps.volumes import organ_volumes
 from app.steps.walk import Walk
-from app.system.definition import SCAN, WEIGHTS, Region, System, merged_names
+from app.system.definition import SCAN, WEIGHTS, Doubt, Region, System, merged_names
 from app.system.rules import Seen
-from app.types import Labels
+from app.types import Labels, Voxels
 
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
 BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
@@ -94,7 +97,7 @@ def run_case(
             outcome.warnings += doubtful_size(view.voxels, view.grid, system.doubt.width_mm)
     with outcome.timed("load"):
         ready = models()
-    run = _Run(source.name, system, ready, outcome, threads, memory_limit)
+    run = _Run(scan, system, ready, outcome, threads, memory_limit)
     view, seen = _believed(view, run)
     labelled = _result(seen.maps, system, outcome)
     outcome.box = None if labelled.box is None else view.box_in_scan(labelled.box)
@@ -110,12 +113,16 @@ def run_case(
 class _Run:
     """What every stage of a case is told."""
 
-    name: str
+    scan: Scan
     system: System
     models: Models
     outcome: Outcome
     threads: int
     memory_limit: int | None
+
+    def held_beside(self, seen: Voxels) -> int:
+        """Bytes of the scan's own voxels, where what is seen of it are others."""
+        return 0 if np.may_share_memory(seen, self.scan.voxels) else self.scan.voxels.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +149,11 @@ def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
     if doubt is None or not seen.doubts:
         warnings += seen.warnings
         return view, seen
-    names = run.models[doubt.first].bundle.labels
-    for turn, other in better_turns(view, lambda any_view: _answer(doubt.first, any_view, None, run), doubt, names):
-        again = _run_stages(other, run)
+    for turn, other in _turns(view, run, doubt, len(seen.maps)):
+        try:
+            again = _run_stages(other, run, len(seen.maps))
+        except CaseError:  # what was found as the scan lies is there all the same
+            continue
         if again.doubts or not again.maps[run.system.result.of].labels.any():
             continue
         view, seen = (other, again) if doubt.turns else (view, seen)
@@ -154,8 +163,15 @@ def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
     return view, seen
 
 
-def _run_stages(view: View, run: _Run) -> _Seen:
-    """No more scores than one stage's are held."""
+def _turns(view: View, run: _Run, doubt: Doubt, masks: int) -> Iterator[tuple[Orientation, View]]:
+    def look(voxels: Voxels, grid: Grid) -> Answer:
+        return _answer(doubt.first, voxels, grid, None, run, masks)
+
+    return better_turns(view, look, doubt, run.models[doubt.first].bundle.labels)
+
+
+def _run_stages(view: View, run: _Run, masks: int = 0) -> _Seen:
+    """No more scores than one stage's are held. masks: of the scan's size, held already."""
     system, outcome, grid = run.system, run.outcome, view.grid
     boxes: dict[str, Box | None] = {SCAN: None}
     wanted = {system.result.of, *system.mapped}
@@ -167,7 +183,7 @@ def _run_stages(view: View, run: _Run) -> _Seen:
             boxes |= {region: box for region, entry in system.region.items() if entry.of == name}
             continue
         outcome.box = None if box is None else view.box_in_scan(box)  # of a case that fails in this stage, too
-        answer = _answer(name, view, box, run, len(seen.maps))
+        answer = _answer(name, view.voxels, grid, box, run, masks + len(seen.maps))
         boxes |= _boxes_of(name, answer, box, names, grid, run, seen.warnings)
         if name in wanted:
             with outcome.timed("restore"):
@@ -184,16 +200,16 @@ def _run_stages(view: View, run: _Run) -> _Seen:
     return seen
 
 
-def _answer(name: str, view: View, box: Box | None, run: _Run, masks: int = 0) -> Answer:
+def _answer(name: str, voxels: Voxels, grid: Grid, box: Box | None, run: _Run, masks: int) -> Answer:
     """Of a stage. masks: of the scan's size, held already."""
     return run_stage(
-        view.voxels,
-        view.grid,
+        voxels,
+        grid,
         box,
         run.system.stage[name],
         run.models[name],
         timed=functools.partial(_timed, run.outcome, name),
-        check=lambda grid, bundle, walk: _check_memory(view, grid, bundle, walk, run, masks),
+        check=lambda fine, bundle, walk: _check_memory(voxels, fine, bundle, walk, run, masks),
     )
 
 
@@ -241,23 +257,20 @@ def _box_of(region: Region, answer: Answer, about: Seen, grid: Grid) -> Box | No
     box = region.rule(answer.labels, Grid(answer.box.shape, grid.spacing), about)
     if box is None:
         return None
-    (z0, y0, x0), (z1, y1, x1) = (
-        tuple(a + b for a, b in zip(corner, answer.box.start, strict=True)) for corner in (box.start, box.stop)
-    )
-    return Box((z0, y0, x0), (z1, y1, x1))
+    return box.shifted(answer.box.start)
 
 
-def _check_memory(view: View, fine: Grid, bundle: Bundle, walk: Walk, run: _Run, masks: int) -> None:
+def _check_memory(seen: Voxels, fine: Grid, bundle: Bundle, walk: Walk, run: _Run, masks: int) -> None:
     """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres.
 
     A slice of a few voxels is filled up to a window of the walk, and its scores with it. masks: of the scan's size,
     held already.
     """
-    how, voxels, limit = bundle.resampling, math.prod(view.grid.shape), run.memory_limit
+    how, voxels, limit = bundle.resampling, seen.size, run.memory_limit
     before = BYTES_BEFORE_RESAMPLING if how.order != RESAMPLE_NORMALISE else 0
     before += BYTES_BEYOND_EDGES if sees_beyond_edges(how) else 0
     before += BYTES_OF_SPLINE if how.interpolation == CUBIC else 0
-    here = view.voxels.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
+    here = run.held_beside(seen) + seen.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
     per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
     needed = math.prod(fine.shape) * per_voxel + here
     if bundle.window is None and needed - here <= MODELS_BYTES:  # the same for every scan, and in MODELS_BYTES
@@ -270,6 +283,6 @@ def _check_memory(view: View, fine: Grid, bundle: Bundle, walk: Walk, run: _Run,
     if limit is not None and needed > limit:
         extent = " x ".join(f"{length:.0f}" for length in fine.extent)
         raise CaseError(
-            f"{run.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.3g} GB, more than the "
+            f"{run.scan.path.name}: {extent} mm (z, y, x) to segment need {needed / 2**30:.3g} GB, more than the "
             f"{limit / 2**30:.3g} GB allowed here; check the spacing, or raise the memory limit"
         )

@@ -12,20 +12,18 @@ from app.files.orientation import Orientation
 from app.grid import Grid
 from app.notice import Notice, Verdict
 from app.run.stage import Answer
-from app.run.view import View, turned
+from app.run.view import View, lying, turned
 from app.steps.doubt import agreement, arrangement, lead
 from app.system.definition import Doubt
-from app.types import Labels
+from app.types import Labels, Voxels
 
 AS_IT_LIES = Orientation((0, 1, 2), (False, False, False))
 LEFT_AND_RIGHT = Orientation((0, 1, 2), (False, False, True))
 EXCHANGED = ("head and feet", "front and back", "left and right")
-LEAST_GAIN = 1.2  # of what the first stage finds; between two ways to lie of one body there is more, as measured
-MOST_VOXELS = 200  # along an axis, or up to twice as many, of what is looked at again
-HOPELESS = 0.5  # of the agreement that is asked for
+LOOKED_AT = 200  # voxels along an axis, or up to twice as many, of what is looked at again
 
-Look = Callable[[View], Answer]
-"""The answer of the first stage to a view."""
+Look = Callable[[Voxels, Grid], Answer]
+"""The answer of the first stage to voxels (z, y, x) on a grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def doubts(evidence: Evidence, doubt: Doubt) -> list[Notice]:
     notices = []
     least = doubt.agreement_at(evidence.voxel_mm)
     if evidence.agreement < least:
-        hopeless = evidence.agreement < HOPELESS * least
+        hopeless = evidence.agreement < doubt.unusable_below * least
         text = f"the stages agree on {100 * evidence.agreement:.0f} % of what they call organs; the mask may be wrong"
         notices.append(Notice("stages-disagree", text, Verdict.UNUSABLE if hopeless else Verdict.CHECK))
     if evidence.lead < doubt.min_lead:
@@ -75,28 +73,32 @@ def better_turns(view: View, look: Look, doubt: Doubt, names: Sequence[str]) -> 
     First among mirror images, then with the axes of a slice exchanged, then with any; each only when the last one was
     not taken.
     """
-    relations, thin = doubt.relations(names), _thinned(view)
+    relations = doubt.relations(names)
+    thinned = _thinned(view.voxels, view.grid)
 
-    def found(seen: View) -> float:
-        answer = look(seen)
-        millilitres = float((answer.labels > 0).mean()) * seen.grid.voxel_ml * seen.voxels.size
+    def found(turn: Orientation) -> float:
+        """ml of organs, times how far they lead, times how far they lie as they should."""
+        voxels, grid = lying(*thinned, turn)
+        answer = look(voxels, grid)
+        millilitres = float((answer.labels > 0).mean()) * grid.voxel_ml * voxels.size
         return millilitres * lead(answer.scores, answer.labels) * arrangement(answer.labels, relations) ** 2
 
-    here = found(thin)
+    here = found(AS_IT_LIES)
     for turns in _ways_to_lie():
-        most, best = max(((found(turned(thin, turn)), turn) for turn in turns), key=lambda pair: pair[0])
-        if most > LEAST_GAIN * here:
+        most, best = max(((found(turn), turn) for turn in turns), key=lambda pair: pair[0])
+        if most > doubt.min_gain * here:
             yield best, turned(view, best)
 
 
-def _thinned(view: View) -> View:
-    """`view` of fewer voxels, for a stage that sees the whole scan coarsely: of a large one half of the time to look is
-    bringing it to its grid."""
-    z, y, x = (max(1, n // MOST_VOXELS) for n in view.grid.shape)
-    voxels = view.voxels[::z, ::y, ::x]
-    nz, ny, nx = voxels.shape
-    grid = Grid((nz, ny, nx), (view.grid.spacing[0] * z, view.grid.spacing[1] * y, view.grid.spacing[2] * x))
-    return View(voxels, grid, view.labels_in_scan, view.box_in_scan)
+def _thinned(voxels: Voxels, grid: Grid) -> tuple[Voxels, Grid]:
+    """Every n-th voxel of each axis (z, y, x), for a stage that sees the whole scan coarsely.
+
+    Of a large one most of the time to look is bringing it to the stage's grid.
+    """
+    z, y, x = (max(1, n // LOOKED_AT) for n in grid.shape)
+    thin = voxels[::z, ::y, ::x]
+    nz, ny, nx = thin.shape
+    return thin, Grid((nz, ny, nx), (grid.spacing[0] * z, grid.spacing[1] * y, grid.spacing[2] * x))
 
 
 def _ways_to_lie() -> list[list[Orientation]]:

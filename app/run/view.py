@@ -23,11 +23,14 @@ from app.steps.straighten import (
     tilt_degrees,
     upright_grid,
 )
-from app.steps.surroundings import with_air_around
+from app.steps.surroundings import constants_around, with_air_around
 from app.system.definition import Posture
 from app.types import Labels, Shape, Voxels
 
 COPIES = 2  # of what is made, while it is made
+BYTES_OF_COMPONENTS = 8  # masks, numbers of components, the voxels anew
+MARGIN_MM = 20  # of air that is left around a body, of padding
+MOST_SLICES = 1000  # of a thin slab made higher; more of them have no spacing of a CT
 LEAST_SHEAR = 0.01  # degrees; below, rounding of the header
 
 
@@ -47,45 +50,66 @@ def view_of(scan: Scan, choice: Posture, memory_limit: int | None = None) -> tup
 
     CaseError where what would be made does not fit into `memory_limit` bytes.
     """
-    voxels, inner, around = with_air_around(scan.voxels)
-    view, notices = _upright(replace(scan, voxels=voxels), choice, memory_limit)
+    view, around = _without_padding(scan, memory_limit)
+    view, notices = _upright(view, scan, choice, memory_limit)
     notices = [*around, *notices]
-    if inner is not None and view.grid == scan.grid:
-        view = _cropped(view, inner)
     height = view.grid.extent[0]
     if height >= choice.min_height_mm:
         return view, notices
-    text = (
-        f"the scan is {height:.0f} mm high and its organs cut; its first and last slice were repeated for the networks"
-    )
     count = math.ceil(choice.filled_to_mm / view.grid.spacing[0])
+    if count > MOST_SLICES:
+        text = f"the scan is {height:.2g} mm high: check its spacing"
+        return view, [*notices, Notice("flat", text, Verdict.CHECK)]
     _check_memory(scan, (max(count, view.grid.shape[0]), *view.grid.shape[1:]), memory_limit)
+    text = f"the scan is {height:.0f} mm high, its organs cut; its first and last slice were repeated for the networks"
     return _heightened(view, count), [*notices, Notice("thin", text, Verdict.CHECK)]
 
 
-def _check_memory(scan: Scan, shape: Shape, limit: int | None) -> None:
-    needed = scan.voxels.nbytes + COPIES * math.prod(shape) * scan.voxels.itemsize
+def _check_memory(scan: Scan, shape: Shape, limit: int | None, *, bytes_per_voxel: int | None = None) -> None:
+    """CaseError where a view of `shape` does not fit beside the scan; each is held twice while it is made."""
+    each = COPIES * scan.voxels.itemsize if bytes_per_voxel is None else bytes_per_voxel
+    needed = COPIES * scan.voxels.nbytes + each * math.prod(shape)
     if limit is not None and needed > limit:
         raise CaseError(
-            f"{scan.path.name}: set upright or made higher it has {shape} voxels (z, y, x), which need "
-            f"{needed / 2**30:.3g} GB, more than the {limit / 2**30:.3g} GB allowed here; raise the memory limit"
+            f"{scan.path.name}: without padding, upright or made higher it has {shape} voxels (z, y, x), which need "
+            f"{needed / 2**30:.3g} GB, more than the {limit / 2**30:.3g} GB allowed here; check the spacing, or raise "
+            "the memory limit"
         )
 
 
-def _upright(scan: Scan, choice: Posture, memory_limit: int | None) -> tuple[View, list[Notice]]:
+def _without_padding(scan: Scan, memory_limit: int | None) -> tuple[View, list[Notice]]:
+    """Air in place of what is constant around the body, and no more of it than a margin: it would make the body small
+    in what phase one sees."""
+    view = View(scan.voxels, scan.grid, lambda labels: labels, lambda box: box)
+    constants = constants_around(scan.voxels)
+    if not constants:
+        return view, []
+    _check_memory(scan, scan.grid.shape, memory_limit, bytes_per_voxel=BYTES_OF_COMPONENTS)
+    voxels, inner, notices = with_air_around(scan.voxels, constants)
+    if inner is None:
+        return view, notices
+    start, stop = [], []
+    for low, high, n, s in zip(inner.start, inner.stop, scan.grid.shape, scan.grid.spacing, strict=True):
+        margin = math.ceil(MARGIN_MM / s)
+        start.append(max(0, low - margin))
+        stop.append(min(n, high + margin))
+    box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    return _cropped(replace(view, voxels=voxels), box), notices
+
+
+def _upright(view: View, scan: Scan, choice: Posture, memory_limit: int | None) -> tuple[View, list[Notice]]:
     tilt, shear = tilt_degrees(scan.steps), shear_degrees(scan.steps)
     if tilt > choice.max_tilt_degrees or shear > choice.max_shear_degrees:
-        shape, grid = scan.grid.shape, upright_grid(scan.steps, scan.grid.shape, choice.upright_mm)
+        shape, grid = view.grid.shape, upright_grid(scan.steps, view.grid.shape, choice.upright_mm)
         _check_memory(scan, grid.shape, memory_limit)
-        view = View(
-            straightened(scan.voxels, scan.steps, grid),
+        upright = View(
+            straightened(view.voxels, scan.steps, grid),
             grid,
-            lambda labels: bent_back(labels, scan.steps, grid, shape),
-            lambda box: box_in_scan(box, scan.steps, grid, shape),
+            lambda labels: view.labels_in_scan(bent_back(labels, scan.steps, grid, shape)),
+            lambda box: view.box_in_scan(box_in_scan(box, scan.steps, grid, shape)),
         )
         text = f"the slices lie {tilt:.0f} degrees off the body's axes; segmented upright, and less exactly"
-        return view, [Notice("tilted", text, Verdict.CHECK)]
-    view = View(scan.voxels, scan.grid, lambda labels: labels, lambda box: box)
+        return upright, [Notice("tilted", text, Verdict.CHECK)]
     if shear < LEAST_SHEAR:
         return view, []
     text = f"axes are {shear:.2g} degrees off a right angle; processed as if they were not, affine kept"
@@ -101,13 +125,7 @@ def _cropped(view: View, box: Box) -> View:
         everywhere[box.slices] = labels
         return view.labels_in_scan(everywhere)
 
-    def box_back(inside: Box) -> Box:
-        (z0, y0, x0), (z1, y1, x1) = (
-            tuple(a + b for a, b in zip(corner, box.start, strict=True)) for corner in (inside.start, inside.stop)
-        )
-        return view.box_in_scan(Box((z0, y0, x0), (z1, y1, x1)))
-
-    return View(voxels, grid, labels_back, box_back)
+    return View(voxels, grid, labels_back, lambda inside: view.box_in_scan(inside.shifted(box.start)))
 
 
 def _heightened(view: View, slices: int) -> View:
@@ -130,13 +148,18 @@ def _heightened(view: View, slices: int) -> View:
 
 def turned(view: View, turn: Orientation) -> View:
     """`view` with other axes for the body's: of its (z, y, x) those that `turn` says, some of them the other way."""
-    z, y, x = (view.grid.spacing[axis] for axis in turn.axes)
-    voxels = turn.to_body(view.voxels)
-    nz, ny, nx = voxels.shape
-    grid = Grid((nz, ny, nx), (z, y, x))
+    voxels, grid = lying(view.voxels, view.grid, turn)
 
     def box_back(box: Box) -> Box:
         (z0, z1), (y0, y1), (x0, x1) = turn.box_in_file(box, grid)
         return view.box_in_scan(Box((z0, y0, x0), (z1, y1, x1)))
 
     return View(voxels, grid, lambda labels: view.labels_in_scan(turn.to_file(labels)), box_back)
+
+
+def lying(voxels: Voxels, grid: Grid, turn: Orientation) -> tuple[Voxels, Grid]:
+    """Voxels (z, y, x) as `turn` has the body's axes, a view of them, and their grid."""
+    z, y, x = (grid.spacing[axis] for axis in turn.axes)
+    other = turn.to_body(voxels)
+    nz, ny, nx = other.shape
+    return other, Grid((nz, ny, nx), (z, y, x))

@@ -3,7 +3,7 @@
 Padding, and what a reconstruction circle leaves out, has one value, often 0: that of water. Networks make organs of it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cc3d
 import numpy as np
@@ -16,26 +16,26 @@ HIGHEST_AIR = -900  # HU; what is constant and lower is air to a network as it s
 # Of a face of the scan, to be padding: a slice that was added has one value all over, beside a circle only corners have
 FACE_SHARES = (0.9, 0.25, 0.25)
 SMALLEST_PART = 0.001  # of the scan; single voxels of that value at a face are tissue
+PLANES = 32  # counted at a time
 ALIKE = 0.9  # of the voxels of that value, those whose neighbour has it too; noise leaves a few of a hundred
 
 
-def with_air_around(voxels: Voxels) -> tuple[Voxels, Box | None, list[Notice]]:
-    """HU with air in place of constant values that reach a face of the scan, a new array; the same one without any.
+def with_air_around(voxels: Voxels, constants: Sequence[float]) -> tuple[Voxels, Box | None, list[Notice]]:
+    """HU with air in place of `constants` (`constants_around`), a new array; the same one where nothing is replaced.
 
-    And the box of the rest, where something was replaced; and a warning for each value. Replaced is what is connected
-    to a face (6 neighbours): a voxel of the same value inside the body stays.
+    And the box of the rest, where something was; and a warning for each value. Replaced is what is connected to a face
+    (6 neighbours): a voxel of the same value inside the body stays. A scan of nothing else is left.
     """
     notices: list[Notice] = []
-    inner: Box | None = None
-    for value in _constants(voxels):
+    everywhere = np.zeros(voxels.shape, bool)
+    for value in constants:
         around = _connected_to_a_face(voxels == value)
-        if around.all():
-            continue  # nothing but that: no body is in it
-        inner = _box_of(~around) if inner is None else _common(inner, _box_of(~around))
-        voxels = np.where(around, voxels.dtype.type(AIR), voxels)
         text = f"{np.count_nonzero(around)} voxels around the body are all {value:g} HU; taken as air"
         notices.append(Notice("surroundings", text))
-    return voxels, inner, notices
+        everywhere |= around
+    if not everywhere.any() or everywhere.all():
+        return voxels, None, []
+    return np.where(everywhere, voxels.dtype.type(AIR), voxels), _box_of(~everywhere), notices
 
 
 def _box_of(mask: Voxels) -> Box:
@@ -44,15 +44,8 @@ def _box_of(mask: Voxels) -> Box:
     return Box((z0, y0, x0), (z1, y1, x1))
 
 
-def _common(one: Box, other: Box) -> Box:
-    """Of two boxes, of what is left after each of two values was replaced; they meet in the body."""
-    (z0, y0, x0) = (max(a, b) for a, b in zip(one.start, other.start, strict=True))
-    (z1, y1, x1) = (min(a, b) for a, b in zip(one.stop, other.stop, strict=True))
-    return Box((z0, y0, x0), (z1, y1, x1))
-
-
-def _constants(voxels: Voxels) -> list[float]:
-    """Values above air's that fill a good part of some face."""
+def constants_around(voxels: Voxels) -> list[float]:
+    """Values above air's that fill a good part of some face of the scan."""
     found: dict[float, None] = {}
     for axis, face in _faces(voxels):
         values, counts = np.unique(face[::4, ::4], return_counts=True)
@@ -72,7 +65,9 @@ def _connected_to_a_face(mask: Voxels) -> Voxels:
     is_outer = np.zeros(int(parts.max()) + 1, bool)
     for _, face in _faces(parts):
         is_outer[np.unique(face)] = True
-    sizes = np.bincount(parts.ravel())
+    sizes = np.zeros(len(is_outer), np.int64)
+    for start in range(0, len(parts), PLANES):  # bincount makes 8 bytes of every voxel
+        sizes += np.bincount(parts[start : start + PLANES].ravel(), minlength=len(is_outer))
     is_outer &= sizes >= SMALLEST_PART * parts.size
     is_outer[0] = False
     return is_outer[parts]

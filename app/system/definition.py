@@ -135,11 +135,13 @@ class Doubt:
     """When the result's stage is not believed (`app.steps.doubt`), and that the body is then looked for turned over.
 
     first: a stage that sees the scan, of the same labels. min_agreement: Dice of the two stages' labels; where the
-    first one's voxels are longer than `fine_mm` along an axis, less is asked for: `less_per_mm` for each mm. min_lead:
+    first one's voxels are longer than `fine_mm` along an axis, less is asked for: `less_per_mm` for each mm, but never
+    less than `least_agreement`. unusable_below: share of what is asked for, below which a mask is unusable. min_lead:
     of the result's scores; how far networks lead differs, so another bundle needs another one. min_arrangement: share
     of the relations that hold. right_of, below, before: pairs of organs, the first of which lies further to the
     patient's right, further down, further to the front. width_mm: of the body, at the least and at the most. turns:
     whether the scan is segmented as the body lies, where that is not as the header says; otherwise it is only said.
+    min_gain: how many times as much of a body the first stage must find in another way to lie, for that to be tried.
     """
 
     first: str
@@ -152,7 +154,10 @@ class Doubt:
     width_mm: tuple[float, float] = (0.0, math.inf)
     fine_mm: float = math.inf
     less_per_mm: float = 0.0
+    least_agreement: float = 0.0
+    unusable_below: float = 0.5
     turns: bool = True
+    min_gain: float = 1.2
 
     def __post_init__(self) -> None:
         if self.less_per_mm < 0 or self.fine_mm <= 0:
@@ -161,7 +166,7 @@ class Doubt:
             )
         if not 0 <= self.width_mm[0] < self.width_mm[1]:
             raise ValueError(f"width_mm must be two lengths, the shorter first, found {list(self.width_mm)}")
-        for name in ("min_agreement", "min_arrangement"):
+        for name in ("min_agreement", "min_arrangement", "least_agreement", "unusable_below"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, found {getattr(self, name)}")
 
@@ -172,7 +177,8 @@ class Doubt:
 
     def agreement_at(self, voxel_mm: float) -> float:
         """What is asked for where the longest side of the first stage's voxels is so long."""
-        return max(0.0, self.min_agreement - self.less_per_mm * max(0.0, voxel_mm - self.fine_mm))
+        least = min(self.least_agreement, self.min_agreement)
+        return max(least, self.min_agreement - self.less_per_mm * max(0.0, voxel_mm - self.fine_mm))
 
     def relations(self, labels: Sequence[str]) -> list[tuple[int, int, int]]:
         """As `app.steps.doubt.arrangement` takes them."""

@@ -137,6 +137,13 @@ def test_known_offsets_are_taken_off(offset, dtype):
     assert f"HU {'+' if offset > 0 else '-'} {abs(offset)};" in warnings[0].text
 
 
+def test_an_offset_of_values_that_lie_all_over_is_not_certain():
+    """As of an MR: half of the image background, the rest anything."""
+    raw = np.concatenate([np.zeros(500), np.linspace(200, 3000, 500)]).astype(np.int16)
+    _, warnings = to_hounsfield(raw, 1.0, 0.0)
+    assert [(warning.code, warning.verdict) for warning in warnings] == [("offset", "check")]
+
+
 def test_where_air_is_cut_at_0_the_offset_was_1000():
     hu = np.array([-1000] * 30 + [-999, -996, -990] * 5 + [-100] * 20 + [40] * 35)
     voxels, warnings = to_hounsfield((hu + 1000).astype(np.uint16), 1.0, 0.0)

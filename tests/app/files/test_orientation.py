@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from app.files.orientation import Orientation, is_orthonormal, orientation_of
+from app.files.orientation import Orientation, orientation_of
 from app.grid import Box, Grid
 
 TURNED = Orientation((1, 2, 0), (True, False, True))  # z is the file's second axis, from the head on; x its first
@@ -49,19 +49,3 @@ def test_a_spacing_in_the_files_own_order():
 )
 def test_axes_of_the_body_nearest_to_the_files(columns, expected):
     assert orientation_of(np.array(columns, np.float64).T) == expected
-
-
-@pytest.mark.parametrize(
-    ("off", "expected"),
-    [(0.0, True), (0.9e-4, True), (-0.9e-4, True), (1.1e-4, False), (-1.1e-4, False), (0.5, False)],
-)
-def test_right_angles_to_a_ten_thousandth(off, expected):
-    axes = np.diag([3.0, 2.0, 5.0])
-    axes[0, 1] = off * 2  # of an axis of 2 mm
-    assert is_orthonormal(axes) == expected
-
-
-def test_right_angles_of_axes_that_are_turned_and_of_unlike_lengths():
-    angle = np.radians(30)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    assert is_orthonormal(turn @ np.diag([3.0, 2.0, 5.0]))

@@ -85,9 +85,9 @@ def test_every_way_to_lie_is_looked_at(axes):
     voxels = np.arange(4 * 5 * 6).reshape(4, 5, 6)
     upright = View(voxels, Grid((4, 5, 6), (1.0, 1.0, 1.0)), lambda labels: labels, lambda box: box)
 
-    def look(view):
-        sees = view.voxels.shape == voxels.shape and (view.voxels == voxels).all()
-        labels = np.full(view.voxels.shape, int(sees), np.uint8)
+    def look(seen, _):
+        sees = seen.shape == voxels.shape and (seen == voxels).all()
+        labels = np.full(seen.shape, int(sees), np.uint8)
         return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32))
 
     for flips in product((False, True), repeat=3):
@@ -160,22 +160,24 @@ def test_each_doubt_has_its_limit(evidence, expected):
 
 
 @pytest.mark.parametrize(
-    ("voxel_mm", "agreement", "doubted"), [(3, 0.8, False), (4, 0.79, False), (4, 0.77, True), (50, 0.01, False)]
+    ("voxel_mm", "agreement", "doubted"),
+    [(3, 0.8, False), (4, 0.79, False), (4, 0.77, True), (50, 0.7, False), (50, 0.5, True)],
 )
 def test_less_agreement_is_asked_for_where_the_first_stage_sees_coarsely(voxel_mm, agreement, doubted):
-    doubt = replace(DOUBT, fine_mm=3, less_per_mm=0.02)
+    doubt = replace(DOUBT, fine_mm=3, less_per_mm=0.02, least_agreement=0.6)
     assert bool(doubts(Evidence(voxel_mm, agreement, 1, 1), doubt)) == doubted
 
 
 def test_a_large_scan_is_looked_at_thinned_and_turned_itself(monkeypatch):
-    monkeypatch.setattr(second_look, "MOST_VOXELS", 4)
+    monkeypatch.setattr(second_look, "LOOKED_AT", 4)
     voxels = np.arange(9 * 5 * 4).reshape(9, 5, 4)
     view = View(voxels, Grid((9, 5, 4), (1.0, 2.0, 3.0)), lambda labels: labels, lambda box: box)
     shapes = []
 
-    def look(seen):
-        shapes.append(seen.voxels.shape)
-        labels = np.full(seen.voxels.shape, int(seen.voxels[0, 0, 0] == voxels[8, 0, 0]), np.uint8)
+    def look(seen, grid):
+        assert grid.shape == seen.shape
+        shapes.append(seen.shape)
+        labels = np.full(seen.shape, int(seen[0, 0, 0] == voxels[8, 0, 0]), np.uint8)
         return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32))
 
     (turn, turned_view), *_ = better_turns(view, look, DOUBT, ("background", "liver", "spleen"))
