@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from app.types import Labels, Scores
 
+LOWEST = -1e9  # a score that no network gives, and of which a mean is still a number
+
 
 def drop_small(labels: Labels, *, min_share: float, of: Collection[int] = ()) -> Labels:
     """`labels` without the parts of an organ smaller than `min_share` of that organ's largest part (26 neighbours).
@@ -80,10 +82,14 @@ def drop_small_regions(labels: Labels, *, min_voxels: float) -> Labels:
 def swap_winners(scores: Scores, labels: Labels, cleaned: Labels) -> None:
     """In place: where `labels`, the scores' winners, and `cleaned` differ, the two classes swap their scores.
 
-    So the winners are `cleaned`, and a part that was dropped stays dropped when scores are interpolated.
+    So the winners are `cleaned`, and a part that was dropped stays dropped when scores are interpolated. An organ that
+    is gone altogether has the lowest score everywhere: it would win again between two other labels.
     """
     z, y, x = np.nonzero(labels != cleaned)
     before, after = labels[z, y, x], cleaned[z, y, x]
     winning = scores[before, z, y, x]
     scores[before, z, y, x] = scores[after, z, y, x]
     scores[after, z, y, x] = winning
+    for organ in np.unique(before[before > 0]):
+        if not (cleaned == organ).any():
+            scores[organ] = LOWEST

@@ -185,3 +185,12 @@ def test_the_papers_blobs():
     got = drop_small_regions(labels, min_voxels=8)
     assert got[block].all()
     assert got.sum() == 8
+
+
+def test_a_label_that_is_gone_does_not_win_between_two_others():
+    """At either place it is a good second."""
+    scores = np.array([[0.0, 4.8], [5.0, 0.0], [4.9, 5.0]], np.float32).reshape(3, 1, 1, 2)  # background, kept, dropped
+    labels = np.array([1, 2], np.uint8).reshape(1, 1, 2)
+    swap_winners(scores, labels, without(labels, [2]))
+    assert scores.argmax(0).ravel().tolist() == [1, 0]
+    assert scores.mean(-1).argmax(0).ravel().tolist() != [2]
