@@ -29,7 +29,6 @@ from app.types import Labels, Shape, Voxels
 
 COPIES = 2  # of what is made, while it is made
 BYTES_OF_COMPONENTS = 8  # masks, numbers of components, the voxels anew
-MARGIN_MM = 20  # of air that is left around a body, of padding
 MOST_SLICES = 1000  # of a thin slab made higher; more of them have no spacing of a CT
 LEAST_SHEAR = 0.01  # degrees; below, rounding of the header
 
@@ -78,7 +77,7 @@ def _check_memory(scan: Scan, shape: Shape, limit: int | None, *, bytes_per_voxe
 
 
 def _without_padding(scan: Scan, memory_limit: int | None) -> tuple[View, list[Notice]]:
-    """Air in place of what is constant around the body, and no more of it than a margin: it would make the body small
+    """Air in place of what is constant around the body, without planes of nothing else: they would make the body small
     in what phase one sees."""
     view = View(scan.voxels, scan.grid, lambda labels: labels, lambda box: box)
     constants = constants_around(scan.voxels)
@@ -88,13 +87,7 @@ def _without_padding(scan: Scan, memory_limit: int | None) -> tuple[View, list[N
     voxels, inner, notices = with_air_around(scan.voxels, constants)
     if inner is None:
         return view, notices
-    start, stop = [], []
-    for low, high, n, s in zip(inner.start, inner.stop, scan.grid.shape, scan.grid.spacing, strict=True):
-        margin = math.ceil(MARGIN_MM / s)
-        start.append(max(0, low - margin))
-        stop.append(min(n, high + margin))
-    box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-    return _cropped(replace(view, voxels=voxels), box), notices
+    return _cropped(replace(view, voxels=voxels), inner), notices
 
 
 def _upright(view: View, scan: Scan, choice: Posture, memory_limit: int | None) -> tuple[View, list[Notice]]:

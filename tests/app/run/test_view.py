@@ -8,7 +8,6 @@ from app.errors import CaseError
 from app.files.orientation import Orientation
 from app.files.read import read
 from app.grid import Box
-from app.run import view as view_module
 from app.run.view import turned, view_of
 from app.system.definition import Posture
 from tests.files import lps_affine, save_nifti
@@ -108,11 +107,10 @@ def test_a_turned_view_comes_back(tmp_path, axes, flipped):
     assert_array_equal(view.labels_in_scan(inside), expected)
 
 
-def test_padding_is_not_seen_and_the_mask_has_its_place(tmp_path, monkeypatch):
+def test_padding_is_not_seen_and_the_mask_has_its_place(tmp_path):
     voxels = np.random.default_rng(0).normal(40, 20, (40, 40, 20)).astype(np.int16)
     padded = np.pad(voxels, ((6, 4), (5, 5), (3, 2)))
-    one = scan(tmp_path, padded)  # 2 x 3 x 5 mm
-    monkeypatch.setattr(view_module, "MARGIN_MM", 0)
+    one = scan(tmp_path, padded)
     view, notices = view_of(one, Posture())
     assert [notice.code for notice in notices] == ["surroundings"]
     assert (view.voxels == voxels.T).mean() > 0.99  # all but voxels of 0 at the rim
@@ -121,13 +119,6 @@ def test_padding_is_not_seen_and_the_mask_has_its_place(tmp_path, monkeypatch):
         view.labels_in_scan(np.ones((20, 40, 40), np.uint8)), np.pad(np.ones_like(voxels), ((6, 4), (5, 5), (3, 2))).T
     )
     assert view.box_in_scan(Box((0, 0, 0), (1, 1, 1))) == Box((3, 5, 6), (4, 6, 7))
-
-
-def test_a_margin_of_padding_stays_as_air(tmp_path):
-    padded = np.pad(np.random.default_rng(0).normal(40, 20, (40, 40, 20)).astype(np.int16), ((20, 4), (9, 9), (3, 2)))
-    view, _ = view_of(scan(tmp_path, padded), Posture())  # 10, 7 and 4 voxels are 20 mm
-    assert view.grid.shape == (25, 54, 54)
-    assert (view.voxels[:, :, :10] == -1024).all()
 
 
 def test_a_scan_too_flat_for_its_spacing_is_said_and_left(tmp_path):
