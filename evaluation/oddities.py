@@ -21,9 +21,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from app.files.cases import case_name
 from app.run.command_line import main as segment
 from evaluation.maintenance import damages
 from evaluation.maintenance.damages import Damage, Sample
+from evaluation.maintenance.system_figures import write_table
+from evaluation.scores.overlap import dice
 
 ALIKE, ALIKE_RESAMPLED = 0.95, 0.93  # Dice, from which on a mask is right
 RESAMPLED = ("oblique", "tilted")
@@ -103,7 +106,7 @@ def mean_dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8], voxel_ml: f
     for organ in range(1, 256):
         a, b = mask == organ, reference == organ
         if max(np.count_nonzero(a), np.count_nonzero(b)) * voxel_ml >= LEAST_ML:
-            values.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+            values.append(dice(a, b))
     return float(np.mean(values)) if values else 1.0
 
 
@@ -134,7 +137,7 @@ def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], di
         Sample(voxels, image.affine, empty).write(inputs / "whole_0000.nii.gz")
         (whole,) = run(inputs, outputs).values()
         mask = np.asarray(nib.nifti1.load(outputs / "whole.nii.gz").dataobj)
-        rows = [Row(_name(scan), "undamaged", 1.0, whole["verdict"] or "refused", _codes(whole))]
+        rows = [Row(case_name(scan), "undamaged", 1.0, whole["verdict"] or "refused", _codes(whole))]
         print(_text(rows[0]), flush=True)
         sample = Sample(voxels, image.affine, mask)
         (inputs / "whole_0000.nii.gz").unlink()
@@ -146,7 +149,7 @@ def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], di
             path = inputs / "damaged_0000.nii.gz"
             damaged.write(path)
             (line,) = run(inputs, outputs).values()
-            rows.append(_row(_name(scan), kind, damaged, sample, line))
+            rows.append(_row(case_name(scan), kind, damaged, sample, line))
             print(_text(rows[-1]), flush=True)
     return rows
 
@@ -166,13 +169,9 @@ def _codes(line: Report) -> str:
     return ", ".join(warning["code"] for warning in line["warnings"])
 
 
-def _name(scan: Path) -> str:
-    return scan.name.removesuffix(".nii.gz").removesuffix("_0000")
-
-
 def _text(row: Row) -> str:
-    dice = "-" if row.dice is None else f"{row.dice:.3f}"
-    return f"{'FAILS' if row.fails else 'ok':<6}{row.scan:<22}{row.kind:<30} {dice:>6} {row.verdict:<9}{row.said}"
+    figure = "-" if row.dice is None else f"{row.dice:.3f}"
+    return f"{'FAILS' if row.fails else 'ok':<6}{row.scan:<22}{row.kind:<30} {figure:>6} {row.verdict:<9}{row.said}"
 
 
 def table(rows: list[Row]) -> str:
@@ -191,15 +190,13 @@ def table(rows: list[Row]) -> str:
 def _cell(row: Row | None) -> str:
     if row is None:
         return ""
-    dice = "" if row.dice is None else f"{row.dice:.3f} "
-    return f"{dice}{row.verdict}{', **wrong and good**' if row.fails else ''}"
+    figure = "" if row.dice is None else f"{row.dice:.3f} "
+    return f"{figure}{row.verdict}{', **wrong and good**' if row.fails else ''}"
 
 
 def write_document(text: str) -> None:
     """Between its marks in docs/oddities.md."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    write_table(DOCUMENT, text, (BEGIN, END))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ Each takes a sample and gives another one, so that several may follow each other
 voxels to those of the undamaged scan.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from app.types import AIR
+from evaluation.maintenance.no_organs import label_range
 
 BODY = -200  # HU; a column of voxels that is below it all over is beside the body
 PADDING = (30, 30, 20)  # voxels on each side
@@ -173,8 +174,7 @@ def circle_of(sample: Sample, value: int) -> Sample:
 def padded_with(sample: Sample, value: int) -> Sample:
     """A value around the scan on every side."""
     sides = [(n, n) for n in PADDING]
-    shift = np.eye(4)
-    shift[:3, 3] = [-n for n in PADDING]
+    shift = _shift([-n for n in PADDING])
     return replace(
         sample,
         voxels=np.pad(sample.voxels, sides, constant_values=value),
@@ -209,8 +209,7 @@ def noise(sample: Sample, seed: int = 0) -> Sample:
 
 def cropped(sample: Sample, start: tuple[int, ...], stop: tuple[int, ...]) -> Sample:
     """A box of voxels; the header says where it lies."""
-    shift = np.eye(4)
-    shift[:3, 3] = start
+    shift = _shift(start)
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     return replace(
         sample,
@@ -219,6 +218,12 @@ def cropped(sample: Sample, start: tuple[int, ...], stop: tuple[int, ...]) -> Sa
         affine=sample.affine @ shift,
         to_scan=sample.to_scan @ shift,
     )
+
+
+def _shift(voxels: Sequence[int]) -> NDArray[np.float64]:
+    shift = np.eye(4)
+    shift[:3, 3] = voxels
+    return shift
 
 
 def slices(sample: Sample, first: int, last: int) -> Sample:
@@ -245,7 +250,7 @@ def box_around(sample: Sample, organ: int) -> Sample:
 
 def below_organs(sample: Sample) -> Sample:
     """What lies below the lowest organ. ValueError where that is less than ten slices."""
-    lowest = int(np.flatnonzero(sample.organs.any((0, 1)))[0])
+    lowest, _ = label_range(sample.organs)
     if lowest < SLICES:
         raise ValueError("nothing lies below the organs")
     return slices(sample, 0, lowest)
@@ -253,7 +258,7 @@ def below_organs(sample: Sample) -> Sample:
 
 def above_organs(sample: Sample) -> Sample:
     """What lies above the highest organ. ValueError where that is less than ten slices."""
-    highest = int(np.flatnonzero(sample.organs.any((0, 1)))[-1]) + 1
-    if sample.voxels.shape[2] - highest < SLICES:
+    _, highest = label_range(sample.organs)
+    if sample.voxels.shape[2] - (highest + 1) < SLICES:
         raise ValueError("nothing lies above the organs")
-    return slices(sample, highest, sample.voxels.shape[2])
+    return slices(sample, highest + 1, sample.voxels.shape[2])

@@ -92,13 +92,14 @@ def write_tables() -> None:
         write_table(definition.SYSTEMS / ABLATIONS / README, ablation_tables())
 
 
-def write_table(document: Path, text: str) -> None:
+def write_table(document: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """`text` into a document, between its two marks. SetupError where it has none."""
-    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks
+    before, begin, rest = document.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SetupError(f"{document}: has no lines {BEGIN} and {END}, between which the table goes")
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        raise SetupError(f"{document}: has no lines {first} and {last}, between which the table goes")
+    document.write_text(f"{before}{first}\n\n{text}\n\n{last}{after}", encoding="utf-8")
 
 
 def table() -> str:
