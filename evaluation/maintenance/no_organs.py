@@ -1,5 +1,6 @@
 """No organs: scans without an organ: slices beyond the labels of a scan, air, a cylinder of water."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -12,14 +13,38 @@ PHANTOM_SHAPE = (160, 160, 60)  # x, y, z
 PHANTOM_SPACING = (2.2, 2.2, 5.0)
 
 
-def write_slab(data: Path, case: str, *, above: bool, folder: Path) -> None:
-    """The slices of `case` beyond its labels as a scan of its own in `folder`."""
-    scan = nib.nifti1.load(data / f"{case}_0000.nii.gz")
-    first, last = label_range(read_labels(open_mask(data / f"{case}.nii.gz")))
-    slices = slice(last + 1, None) if above else slice(0, first)
-    part = scan.slicer[:, :, slices]
-    side = "above" if above else "below"
-    nib.save(part, folder / f"{Path(case).name}_{side}_0000.nii.gz")
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Slices of a scan beyond its labels.
+
+    case: "train/NAME" or "val/NAME". shows: what of the body, in a word. above: of the highest label, else below the
+    lowest. start_mm, stop_mm: how far beyond it; to the scan's end without `stop_mm`.
+    """
+
+    case: str
+    shows: str
+    above: bool
+    start_mm: float = 0
+    stop_mm: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the scan that it becomes."""
+        return f"{Path(self.case).name}_{self.shows}"
+
+
+def write_slab(data: Path, slab: Slab, folder: Path) -> None:
+    """The slab as a scan of its own in `folder`. ValueError where the scan does not reach so far."""
+    scan = nib.nifti1.load(data / f"{slab.case}_0000.nii.gz")
+    first, last = label_range(read_labels(open_mask(data / f"{slab.case}.nii.gz")))
+    beyond = scan.shape[2] - 1 - last if slab.above else first
+    spacing_mm = float(scan.header.get_zooms()[2])
+    near = round(slab.start_mm / spacing_mm)
+    far = beyond if slab.stop_mm is None else round(slab.stop_mm / spacing_mm)
+    if not near < far <= beyond:
+        raise ValueError(f"{slab.case}: has {beyond * spacing_mm:.0f} mm beyond its labels, too few for {slab.shows}")
+    slices = slice(last + 1 + near, last + 1 + far) if slab.above else slice(first - far, first - near)
+    nib.save(scan.slicer[:, :, slices], folder / f"{slab.name}_0000.nii.gz")
 
 
 def label_range(labels: np.ndarray) -> tuple[int, int]:
