@@ -1,9 +1,9 @@
 """Compare: `python -m evaluation.compare --image viscera --cases SCAN... --scored DIR`. Several ways to the same masks.
 
 Contenders take turns on the same cases (A B A B ...), so that a noisy machine hits all alike: our image, run as the
-organisers run it; our steps with one engine or another; the reference way in eager torch; nnunetv2's own predictor; a
-public peer where its script is at hand. All but the image and the peer are handed what phase one kept of the scan, have
-the image's fine network with its weights, and run as plain processes, without a container's start.
+organisers run it; our steps with one engine or another; the reference way in torch with MONAI; nnunetv2's own
+predictor; a public peer where its script is at hand. All but the image and the peer are handed what phase one kept of
+the scan, have the image's fine network with its weights, and run as plain processes, without a container's start.
 
 Writes the benchmark as Markdown with a CSV file of every run, and masks under build/compare. Nothing else may run
 meanwhile: the load is looked at before each run. Contenders need an environment of their own, which
@@ -79,10 +79,11 @@ def _compare(arguments: argparse.Namespace) -> bool:
     system = load_system("viscera")
     bundle = load_bundle(WEIGHTS / system.stage[system.result.of].bundle)
     window = arguments.window or training_window(bundle)
-    parameters = prepare(arguments.python, bundle, window, WORK / "prepared")
+    onnx = WORK / "fine.onnx"
+    parameters = prepare(arguments.python, bundle, onnx)
     with Engine() as engine:
-        image, python, prepared = engine.image(arguments.image), arguments.python.absolute(), WORK / "prepared"
-        entrants = contenders(engine, image, python, arguments.peer, prepared, bundle, window)
+        image, python = engine.image(arguments.image), arguments.python.absolute()
+        entrants = contenders(engine, image, python, arguments.peer, onnx, bundle, window)
         if arguments.only:
             entrants = [entrants[0], *(each for each in entrants[1:] if each.name in arguments.only)]
         done: list[Turn] = []

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import SetupError
@@ -18,9 +17,8 @@ def training_window(bundle: Bundle) -> list[int]:
     return patch
 
 
-def prepare(python: Path, bundle: Bundle, window: Sequence[int], folder: Path) -> int:
-    """What contenders run, made in their environment into `folder`; the network's parameters."""
-    command = [str(python.absolute()), "-m", "evaluation.contenders.prepare", str(bundle.folder)]
-    command += [str(folder), "--window", *map(str, window)]
+def prepare(python: Path, bundle: Bundle, onnx: Path) -> int:
+    """The network for ONNX Runtime, made in the contenders' environment; the number of its parameters."""
+    command = [str(python.absolute()), "-m", "evaluation.contenders.to_onnx", str(bundle.folder), str(onnx)]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
     return int(json.loads(printed)["parameters"])

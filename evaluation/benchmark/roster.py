@@ -11,12 +11,12 @@ from evaluation.efficiency.timing import CaseTimer, Workspace, container_timer, 
 
 LIMIT_SECONDS = 900.0
 PROCESS = "process and its children"
-NAMES = IMAGE, OPENVINO_INT8, OPENVINO_FLOAT32, ONNX_RUNTIME, EAGER_TORCH, NNUNETV2, PUBLIC_PEER = (
+NAMES = IMAGE, OPENVINO_INT8, OPENVINO_FLOAT32, ONNX_RUNTIME, TORCH_AND_MONAI, NNUNETV2, PUBLIC_PEER = (
     "image",
     "OpenVINO INT8",
     "OpenVINO float32",
     "ONNX Runtime",
-    "eager torch",
+    "torch and MONAI",
     "nnunetv2",
     "public FLARE25 peer",
 )
@@ -24,7 +24,7 @@ NAMES = IMAGE, OPENVINO_INT8, OPENVINO_FLOAT32, ONNX_RUNTIME, EAGER_TORCH, NNUNE
 OUR_IMAGE = "our image by the organisers' command, phase one included"
 OUR_STEPS = "our steps after phase one, with {}"
 REFERENCE = (
-    "the reference way: eager torch, float32, MONAI's Gaussian windows of {} voxels (the patch of training) at half "
+    "the reference way: torch, float32, MONAI's Gaussian windows of {} voxels (the patch of training) at half "
     "overlap, all class scores interpolated to every voxel of the box, argmax"
 )
 NNUNET = "nnunetv2's own predictor, without mirroring and without worker processes, with the same windows"
@@ -42,9 +42,9 @@ class Contender:
 
 
 def contenders(
-    engine: Engine, image: Image, python: Path, peer: Path | None, prepared: Path, bundle: Bundle, window: Sequence[int]
+    engine: Engine, image: Image, python: Path, peer: Path | None, onnx: Path, bundle: Bundle, window: Sequence[int]
 ) -> list[Contender]:
-    """All of them, our image first. python: of the contenders' environment. prepared: what `contenders.prepare` wrote.
+    """All of them, our image first. python: of the contenders' environment. onnx: the fine network.
 
     peer: a script to be called with folders for scans and masks. bundle: the fine model's. window: voxels (z, y, x) of
     the reference way and of nnunetv2.
@@ -60,8 +60,6 @@ def contenders(
         shutil.copy(scan, place.inputs)
         return [python, peer or "", place.inputs, place.outputs]
 
-    eager: tuple[str | Path, ...] = ("--weights", prepared / "fine.pth", "--window", *sides)
-    onnx: tuple[str | Path, ...] = ("--engine", "onnxruntime", "--onnx", prepared / "fine.onnx")
     found = [
         Contender(IMAGE, OUR_IMAGE, False, container_timer(engine, image, limit=LIMIT_SECONDS)),
         Contender(
@@ -77,10 +75,13 @@ def contenders(
             module("steps", "--engine", "openvino-float32"),
         ),
         Contender(
-            ONNX_RUNTIME, OUR_STEPS.format("ONNX Runtime in place of OpenVINO, float32"), True, module("steps", *onnx)
+            ONNX_RUNTIME,
+            OUR_STEPS.format("ONNX Runtime in place of OpenVINO, float32"),
+            True,
+            module("steps", "--engine", "onnxruntime", "--onnx", onnx),
         ),
-        Contender(EAGER_TORCH, REFERENCE.format(" x ".join(sides)), True, module("eager_torch", *eager)),
-        Contender(NNUNETV2, NNUNET, True, module("nnunet", "--model", prepared / "nnunet")),
+        Contender(TORCH_AND_MONAI, REFERENCE.format(" x ".join(sides)), True, module("reference", "--window", *sides)),
+        Contender(NNUNETV2, NNUNET, True, module("nnunet", "--window", *sides)),
     ]
     timer = process_timer(script, PROCESS, limit=LIMIT_SECONDS)
     return found if peer is None else [*found, Contender(PUBLIC_PEER, PEER, False, timer)]

@@ -1,18 +1,17 @@
-"""Eager torch: the reference way. Gaussian windows at half overlap, all class scores to full resolution, argmax.
+"""Reference: the usual way in torch. Gaussian windows at half overlap, all class scores to full resolution, argmax.
 
 MONAI's sliding window with the window of training, float32, then trilinear interpolation of every class to every voxel.
 """
 
 import argparse
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 from torch.nn import functional
 
-from evaluation.contenders.plain_unet import build
+from evaluation.contenders.network import load_network
 from evaluation.contenders.program import Clock, finish, load, parser
 
 OVERLAP = 0.5
@@ -25,7 +24,7 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     image, bundle, volume = load(arguments.scan, arguments.bundle, clock)
     with clock.timed("load"):
-        network = build(torch.load(arguments.weights, weights_only=True), len(bundle.labels))
+        network = load_network(bundle)
     with torch.inference_mode():
         with clock.timed("segment"):
             scores = sliding_window_inference(
@@ -46,7 +45,6 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(__doc__)
-    made.add_argument("--weights", type=Path, required=True, help="what `evaluation.contenders.prepare` wrote")
     made.add_argument("--window", type=int, nargs=3, required=True, help="voxels (z, y, x)")
     return made
 
