@@ -86,6 +86,7 @@ def plans_of(bundle: Bundle, window: list[int]) -> dict[str, Any]:
         "resampling_fn_probabilities": resampling,
         "resampling_fn_probabilities_kwargs": {**RESAMPLE, "order": 1},
         "batch_dice": False,
+        "architecture": {},  # must be there; read when a network is built, which ours is
     }
     return {
         "dataset_name": "Dataset001_contender",
