@@ -149,16 +149,21 @@ def _timing(result: Comparison, case: str) -> str:
             why = f"{own[-1].timed.status}: {own[-1].timed.note}" if own else "not run"
             lines.append(f"| {name} | {why.replace('|', '/')} | | | |")
             continue
-        cells = [_spread([turn.seconds for turn in done], 2)]
-        cells.append("" if name == ours else _spread(ratios(turns, name, ours, lambda turn: turn.seconds), 2))
-        cells.append(_spread([turn.peak_mb for turn in done], 0))
-        cells.append("" if name == ours else _spread(ratios(turns, name, ours, lambda turn: turn.peak_mb), 2))
+        cells = [as_spread([turn.seconds for turn in done], 2)]
+        cells.append("" if name == ours else as_spread(ratios(turns, name, ours, lambda turn: turn.seconds), 2))
+        cells.append(as_spread([turn.peak_mb for turn in done], 0))
+        cells.append("" if name == ours else as_spread(ratios(turns, name, ours, lambda turn: turn.peak_mb), 2))
         failed = f" ({len(own) - len(done)} of {len(own)} runs failed)" if len(done) < len(own) else ""
         lines.append(f"| {name}{failed} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def as_spread(values: Sequence[float], digits: int) -> str:
+    """Median (least to largest).
+
+    >>> as_spread([3.0, 1.0, 2.0], 1)
+    '2.0 (1.0 to 3.0)'
+    """
     if not values:
         return "-"
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
