@@ -7,11 +7,11 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.errors import SetupError
-from app.models.bundle import ENGINES, MOST_LABELS, TORCHSCRIPT, Bundle, load_bundle
+from app.models.bundle import AXES, ENGINES, MOST_LABELS, PATIENT, TORCHSCRIPT, Bundle, load_bundle
 from app.schema import one_of, parse
 from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Walking, choose
 from app.system.toml_file import read_toml
@@ -36,7 +36,8 @@ class Stage:
     bundle: a folder under `weights/`, or an absolute path. with_bundles: others, fed and read alike, whose scores are
     averaged with its. precision: of what is not INT8; "bf16" only where the CPU has it. sees: a region's name, or
     "scan". walk: which windows are looked at. clean: rules, applied in their order. min_height_mm: of what it sees; in
-    less it does not run, and its regions are all that it would have seen.
+    less it does not run, and its regions are all that it would have seen. mirror_axes: what a network is shown is
+    shown it mirrored along these, too, in every combination, and the scores are averaged.
     """
 
     bundle: str
@@ -47,12 +48,15 @@ class Stage:
     walk: Walking = EVERY
     clean: tuple[Cleaning, ...] = ()
     min_height_mm: float = 0.0
+    mirror_axes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("engine", self.engine, ENGINES)
         one_of("precision", self.precision, PRECISIONS[:1] if self.engine == TORCHSCRIPT else PRECISIONS)
         if len(set(self.bundles)) != len(self.bundles):
             raise ValueError(f"with_bundles must name others than bundle, each once, found {list(self.with_bundles)}")
+        if len(set(self.mirror_axes)) != len(self.mirror_axes) or not set(self.mirror_axes) <= set(AXES):
+            raise ValueError(f"mirror_axes must be of z, y and x, each once, found {list(self.mirror_axes)}")
         if self.min_height_mm < 0:
             raise ValueError(f"min_height_mm must be zero or more, found {self.min_height_mm}")
 
@@ -108,7 +112,8 @@ class Posture:
 
     max_tilt_degrees: between its axes and the body's; beyond, it is set upright. max_shear_degrees: of its axes against
     each other, likewise. upright_mm: the spacing then, at the most. min_height_mm: below, its first and last slice are
-    repeated, up to `filled_to_mm` in all.
+    repeated, up to `filled_to_mm` in all. as_it_is: nothing of this is done, values stay what the file says whatever
+    they look like, and nothing around the body is taken for air.
     """
 
     max_tilt_degrees: float = 12.0
@@ -116,8 +121,11 @@ class Posture:
     upright_mm: float = 1.0
     min_height_mm: float = 0.0
     filled_to_mm: float = 0.0
+    as_it_is: bool = False
 
     def __post_init__(self) -> None:
+        if self.as_it_is and replace(self, as_it_is=False) != Posture():
+            raise ValueError("as_it_is goes with no other choice: nothing is done that they could be about")
         for name in ("max_tilt_degrees", "max_shear_degrees"):
             if not 0 < getattr(self, name) <= 90:
                 raise ValueError(f"{name} must be above 0, 90 at most, found {getattr(self, name)}")
@@ -314,8 +322,15 @@ def _check_bundles(system: System, path: Path) -> None:
         _check_named(stage.walk.named, bundle.labels, f"{where}.walk")
         for index, rule in enumerate(stage.clean):
             _check_named(rule.named, bundle.labels, f"{where}.clean[{index}]")
-        if bundle.window is None and not isinstance(stage.walk, EveryWindow):
+        walks = not isinstance(stage.walk, EveryWindow)
+        if bundle.window is None and walks:
             raise SetupError(f"{where}.walk: {stage.bundle} sees all at once and has no windows")
+        if bundle.orientation != PATIENT and walks:
+            raise SetupError(f"{where}.walk: walks go along the patient's axes, {stage.bundle} sees others")
+        if bundle.regions and (walks or stage.clean):
+            raise SetupError(f"{where}: {stage.bundle} has regions, which no rule of walk or clean knows")
+        if system.doubt is not None and name in (system.doubt.first, system.result.of):
+            _check_doubtful(bundle, name == system.doubt.first, f"{path}: field doubt")
     for name, region in system.region.items():
         _check_named(region.rule.named, names[region.of], f"{path}: field region.{name}")
     if system.doubt is not None:
@@ -331,6 +346,13 @@ def _check_bundles(system: System, path: Path) -> None:
         _check_named(merge.rule.named, names[name], f"{path}: field merge.{name}")
 
 
+def _check_doubtful(bundle: Bundle, is_first: bool, where: str) -> None:
+    if bundle.regions:
+        raise SetupError(f"{where}: {bundle.name} has regions, of which none leads the others")
+    if is_first and bundle.crops_to_nonzero:
+        raise SetupError(f"{where}.first: {bundle.name} crops_to_nonzero, and it must see the whole scan")
+
+
 def _read_bundle(name: str, where: str) -> Bundle:
     try:
         return load_bundle(WEIGHTS / name)
@@ -340,7 +362,10 @@ def _read_bundle(name: str, where: str) -> Bundle:
 
 def _differing(bundle: Bundle, other: Bundle) -> str:
     """What two bundles that are to be averaged disagree on, of how they are fed and read; nothing if they agree."""
-    fields = ("labels", "intensity", "scan_intensity", "resampling", "shape", "spacing_mm", "window")
+    fields = (
+        *("labels", "regions", "intensity", "scan_intensity", "orientation", "crops_to_nonzero", "resampling"),
+        *("shape", "spacing_mm", "window"),
+    )
     return ", ".join(name for name in fields if getattr(bundle, name) != getattr(other, name))
 
 
