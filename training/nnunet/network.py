@@ -37,14 +37,15 @@ def named_once(weights: Weights, path: Path) -> dict[str, NDArray[Any]]:
     """By the shortest of each weight's names. SetupError where two names of one weight have different values."""
     once: dict[str, NDArray[Any]] = {}
     for full, weight in weights.items():
-        name = _own_name(full)
+        name = own_name(full)
         other = once.setdefault(name, weight)
         if other is not weight and not np.array_equal(other, weight, equal_nan=other.dtype.kind == "f"):
             raise SetupError(f"{path}: {full} and {name} are one weight and have different values; it is damaged")
     return once
 
 
-def _own_name(name: str) -> str:
+def own_name(name: str) -> str:
+    """The shortest of the names that nnU-Net has for a weight."""
     while name.startswith(WRAPPERS):
         name = name.removeprefix("module.").removeprefix("_orig_mod.")
     # of a unit's modules the first is its convolution, the other one with weights its norm
