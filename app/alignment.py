@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.grid import Grid
-from app.types import Shape
+from app.types import Shape, Spacing
 
 HALF_PIXEL = "half-pixel"  # the outer faces: torch's align_corners=False, scipy's grid_mode, this project's own
 CORNERS = "corners"  # the centres of the outermost voxels: torch's align_corners=True
@@ -39,13 +39,17 @@ def _placed_axis(size: int, spacing: float, count: int, target_spacing: float, a
     return (step - 1) / 2, step
 
 
-def positions(source: Grid, target: Grid, scores: Shape, alignment: str) -> Positions:
+def positions(source: Grid, target: Grid, scores: Shape, alignment: str, apart: int | None = None) -> Positions:
     """Of every voxel of `source` its index among the scores of a model that saw `target`, beyond the outermost, too.
 
-    scores: their shape; coarser than `target`, they cover the same extent.
+    scores: their shape; coarser than `target`, they cover the same extent. apart: an axis along which the nearest voxel
+    is taken, and so every index is whole.
     """
     along = zip(source.shape, scores, target.shape, placed(source, target, alignment), strict=True)
-    z, y, x = (_positions_axis(*axis, alignment) for axis in along)
+    found = [_positions_axis(*axis, alignment) for axis in along]
+    if apart is not None:
+        found[apart] = nearest(scores[apart], source.shape[apart]).astype(np.float64)
+    z, y, x = found
     return z, y, x
 
 
@@ -58,3 +62,33 @@ def _positions_axis(
         return covering
     _, step = place  # the first voxels lie on each other
     return (index / step + 0.5) * scores / count - 0.5
+
+
+def axis_apart(first: Spacing, then: Spacing, above: float | None) -> int | None:
+    """The axis along which the nearest voxel is taken, and nothing is interpolated; None where all are alike.
+
+    nnU-Net's rule: of two spacings (mm) the first whose longest side is more than `above` times its shortest counts,
+    and its longest side is meant. Two of that length are no axis. Without `above` there is none.
+
+    >>> axis_apart((1.0, 1.0, 1.0), (5.0, 0.8, 0.8), 3.0)
+    0
+    """
+    if above is None:
+        return None
+    for spacing in (first, then):
+        if max(spacing) / min(spacing) > above:
+            longest = [axis for axis, mm in enumerate(spacing) if mm == max(spacing)]
+            return longest[0] if len(longest) == 1 else None
+    return None
+
+
+def nearest(size: int, count: int) -> NDArray[np.intp]:
+    """Of each of `count` voxels the nearest of `size` ones of the same extent; of two that are equally near the later.
+
+    Rounded as by scipy: what is exactly in between depends on the order of a product.
+
+    >>> nearest(3, 2), nearest(2, 3)
+    (array([0, 2]), array([0, 1, 1]))
+    """
+    places = size / count * (np.arange(count) + 0.5) - 0.5
+    return np.floor(places.clip(0, size - 1) + 0.5).astype(np.intp)

@@ -80,17 +80,20 @@ def grid_of_shape(source: Grid, shape: Shape) -> Grid:
     return Grid(shape, (z, y, x))
 
 
-def grid_at_spacing(source: Grid, spacing: Spacing, *, rounds_down: bool = False) -> Grid:
+def grid_at_spacing(source: Grid, spacing: Spacing, *, rounds_down: bool = False, by_ratio: bool = False) -> Grid:
     """The grid nearest to `spacing` (mm) that covers exactly the extent of `source`, at least one voxel per axis.
 
     The spacing gives way, so that the extent does not. rounds_down: the number of voxels is rounded down, not to the
-    nearest (half to even).
+    nearest (half to even). by_ratio: it is that of `source` times the ratio of the spacings, not the extent over the
+    spacing; where it is half a voxel too much, the last bit of the quotient decides.
 
     >>> grid_at_spacing(Grid((10, 4, 1), (5.0, 1.0, 0.5)), (2.0, 2.0, 2.0))
     Grid(shape=(25, 2, 1), spacing=(2.0, 2.0, 0.5))
     """
     # 1e-9: 3 * 0.1 / 0.1 is 3, not a little less
-    counts = ((length / s) for length, s in zip(source.extent, spacing, strict=True))
+    counts = [length / s for length, s in zip(source.extent, spacing, strict=True)]
+    if by_ratio:
+        counts = [mm / s * n for mm, s, n in zip(source.spacing, spacing, source.shape, strict=True)]
     z, y, x = (max(1, math.floor(count + 1e-9) if rounds_down else round(count)) for count in counts)
     return grid_of_shape(source, (z, y, x))
 

@@ -3,6 +3,9 @@
 The two bundles differ in every field that may differ, and along every axis: one taken for the other shows.
 """
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 
 from app.models.bundle import Bundle, Intensity, Window
@@ -32,6 +35,16 @@ FINE = Bundle(
     spacing_mm=(4.0, 3.0, 2.0),
     window=Window((32, 48, 64), (16, 16, 32), 16, 0.75),
 )
+
+
+def table_of(bundle: Bundle) -> dict[str, Any]:
+    """As `bundle.json` has it: what is not said is not there."""
+
+    def said(table: dict[str, Any]) -> dict[str, Any]:
+        parts = {name: said(value) if isinstance(value, dict) else value for name, value in table.items()}
+        return {name: value for name, value in parts.items() if value is not None}
+
+    return {name: value for name, value in said(asdict(bundle)).items() if value != "" and name != "folder"}
 
 
 def tissue_is_liver(bundle):

@@ -49,6 +49,14 @@ def to_hounsfield(raw: NDArray[np.generic], slope: float, intercept: float) -> t
     return (voxels.astype(np.int16) if is_whole and notices and not more else voxels), notices + more
 
 
+def to_stored_values(raw: NDArray[np.generic], slope: float, intercept: float) -> tuple[Voxels, list[Notice]]:
+    """As `to_hounsfield`, but values stay as they are, whatever they look like; NaN and infinite voxels become air."""
+    voxels = _scaled(raw, slope, intercept)
+    if voxels.dtype == np.int16:
+        return voxels, []
+    return _finite(voxels)
+
+
 def _scaled(raw: NDArray[np.generic], slope: float, intercept: float) -> Voxels:
     if raw.dtype == np.int16 and slope == 1 and intercept == 0:
         return raw
@@ -174,13 +182,18 @@ def _unwrapped(voxels: Voxels) -> Voxels:
 
 def _tidy(voxels: Voxels) -> tuple[Voxels, list[Notice]]:
     """Floats (float32) that int16 has no word for: not finite is air, beyond 16 bits is cut."""
-    warnings = []
-    finite = np.isfinite(voxels)
-    if odd := voxels.size - int(np.count_nonzero(finite)):
-        warnings.append(Notice("not-finite", f"{odd} voxels are NaN or infinite; taken as air ({AIR} HU)"))
-        voxels = np.where(finite, voxels, np.float32(AIR))
+    voxels, warnings = _finite(voxels)
     if huge := int(np.count_nonzero((voxels < INT16.min) | (voxels > INT16.max))):
         text = f"{huge} values cannot be HU; cut to {INT16.min}..{INT16.max}"
         warnings.append(Notice("beyond-16-bits", text, Verdict.CHECK))
         voxels = voxels.clip(INT16.min, INT16.max)
     return voxels, warnings
+
+
+def _finite(voxels: Voxels) -> tuple[Voxels, list[Notice]]:
+    finite = np.isfinite(voxels)
+    odd = voxels.size - int(np.count_nonzero(finite))
+    if not odd:
+        return voxels, []
+    notice = Notice("not-finite", f"{odd} voxels are NaN or infinite; taken as air ({AIR} HU)")
+    return np.where(finite, voxels, np.float32(AIR)), [notice]

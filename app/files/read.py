@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from app.errors import CaseError
 from app.files import packed
 from app.files.foreign import LOOKED_AT, kind_of
-from app.files.hounsfield import to_hounsfield
+from app.files.hounsfield import to_hounsfield, to_stored_values
 from app.files.orientation import Orientation, orientation_of
 from app.grid import Grid
 from app.notice import Notice, Verdict
@@ -61,19 +61,24 @@ class Scan:
     warnings: tuple[Notice, ...]
 
 
-def read(path: Path, *, memory_limit: int | None = None) -> Scan:
+def read(path: Path, *, memory_limit: int | None = None, as_it_is: bool = False) -> Scan:
     """The scan in a `.nii` or `.nii.gz` file.
 
     Any orientation and spacing, integer, float and scaled voxels. What is odd but usable is said in `warnings`.
     memory_limit: bytes that this process may use, where known; a scan that cannot fit is refused before it is loaded.
+    as_it_is: values that cannot be HU are left, and voxel sizes are the header's to the last bit where they are those
+    of its affine: as other programs read it.
 
     Raises CaseError, naming the file, for what cannot be segmented: not a NIfTI, truncated, not 3-D, bad spacing.
     """
     (header, raw), packing = _opened(path, lambda file: _read_all(file, path, memory_limit))
     axes, warnings = _axes(header, raw.shape)
     orientation = orientation_of(axes)
-    voxels, more = to_hounsfield(raw, *_scaling(header))
-    z, y, x = (float(np.linalg.norm(axes[:, axis])) for axis in orientation.axes)
+    voxels, more = (to_stored_values if as_it_is else to_hounsfield)(raw, *_scaling(header))
+    lengths = np.linalg.norm(axes, axis=0)
+    if as_it_is and np.allclose(lengths, _sizes(header), rtol=SPACING_TOLERANCE):
+        lengths = _sizes(header)
+    z, y, x = (float(lengths[axis]) for axis in orientation.axes)
     body = orientation.to_body(voxels)
     nz, ny, nx = body.shape
     return Scan(

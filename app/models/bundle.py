@@ -27,7 +27,10 @@ RESAMPLE_NORMALISE = "resample-normalise"
 CLIP_RESAMPLE_NORMALISE = "clip-resample-normalise"
 NORMALISE_RESAMPLE = "normalise-resample"
 ORDERS = (RESAMPLE_NORMALISE, CLIP_RESAMPLE_NORMALISE, NORMALISE_RESAMPLE)
-INTERPOLATIONS = ("linear", "cubic", "nearest")
+CUBIC = "cubic"
+INTERPOLATIONS = ("linear", CUBIC, "nearest")
+PATIENT, FILE, RAS = "patient", "file", "ras"
+ORIENTATIONS = (PATIENT, FILE, RAS)
 GAUSSIAN, PROBABILITIES, ZERO = "gaussian", "probabilities", "zero"
 
 
@@ -67,7 +70,9 @@ class Resampling:
 
     order: of the steps before the network. interpolation: between voxels. averages: where the grid is coarser by a
     whole factor or more, blocks of that many voxels are averaged first. alignment: see `app.alignment`; rounds_down:
-    of the number of voxels at a spacing, which is rounded to the nearest otherwise.
+    of the number of voxels at a spacing, which is rounded to the nearest otherwise; by_ratio: of how that number is
+    found (`app.grid.grid_at_spacing`). separates_axis_above: see `app.alignment.axis_apart`; keeps_range: what a spline
+    overshoots is cut to the values there were, of each plane where an axis is apart.
     """
 
     order: str = RESAMPLE_NORMALISE
@@ -75,6 +80,9 @@ class Resampling:
     averages: bool = True
     alignment: str = HALF_PIXEL
     rounds_down: bool = False
+    by_ratio: bool = False
+    separates_axis_above: float | None = None
+    keeps_range: bool = False
 
     def __post_init__(self) -> None:
         one_of("order", self.order, ORDERS)
@@ -82,6 +90,20 @@ class Resampling:
         one_of("alignment", self.alignment, ALIGNMENTS)
         if self.alignment != HALF_PIXEL and (self.averages or self.rounds_down):
             raise ValueError(f"averages and rounds_down go with alignment {HALF_PIXEL!r}, found {self.alignment!r}")
+        if self.by_ratio and (self.rounds_down or self.alignment != HALF_PIXEL):
+            raise ValueError(f"by_ratio goes with alignment {HALF_PIXEL!r} and without rounds_down")
+        if self.keeps_range and self.interpolation != CUBIC:
+            raise ValueError(f"keeps_range goes with interpolation {CUBIC!r}, found {self.interpolation!r}")
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        above = self.separates_axis_above
+        if above is None:
+            return
+        if above < 1:
+            raise ValueError(f"separates_axis_above must be 1 or more, found {above}")
+        if self.averages or self.alignment != HALF_PIXEL:
+            raise ValueError(f"separates_axis_above goes with alignment {HALF_PIXEL!r} and averages false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +146,9 @@ class Bundle:
     and of `intensity` and `scan_intensity`.
 
     role: what it was trained for, in a word. labels: names of its classes, background first; their places are the ids.
-    licence: of the weights, in a line.
+    licence: of the weights, in a line. orientation: how the axes lie that it sees: PATIENT's, the FILE's own, or RAS
+    (`app.run.turn`). crops_to_nonzero: it sees the box of what is not 0, and outside is background. regions: ids in the
+    order in which they are painted (`app.steps.classify`), a channel each; without them there is one of each label.
     files: per engine, file name to SHA-256. training: how and on what it was trained. accuracy: measured figures.
     """
 
@@ -139,6 +163,9 @@ class Bundle:
     scan_intensity: ScanIntensity | None = None
     resampling: Resampling = Resampling()
     licence: str = ""
+    orientation: str = PATIENT
+    crops_to_nonzero: bool = False
+    regions: tuple[int, ...] = ()
     shape: Shape | None = None
     spacing_mm: Spacing | None = None
     window: Window | None = None
@@ -151,6 +178,8 @@ class Bundle:
             raise ValueError(f"labels must be {BACKGROUND} and 1 to {MOST_LABELS - 1} others, found {self.labels}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError(f"labels must be different names, found {self.labels}")
+        one_of("orientation", self.orientation, ORIENTATIONS)
+        self._check_regions()
         unknown = set(self.files) - set(ENGINES)
         if unknown or not self.files:
             raise ValueError(f"files must name engines out of {', '.join(ENGINES)}, found {sorted(self.files)}")
@@ -169,10 +198,26 @@ class Bundle:
             raise ValueError(f"window.fill must be {ZERO!r} where scan_intensity keeps no zeros: air differs by scan")
         if self.shape is not None and self.resampling.alignment == FIRST_VOXEL:
             raise ValueError(f"resampling.alignment {FIRST_VOXEL!r} holds a spacing, and a model with a shape has none")
+        by_spacing = self.resampling.separates_axis_above is not None or self.resampling.by_ratio
+        if self.shape is not None and by_spacing:
+            raise ValueError("resampling.separates_axis_above and by_ratio ask for spacing_mm, and a shape is given")
         if self.shape is not None and min(self.shape) < 1:
             raise ValueError(f"shape must be above zero, found {self.shape}")
         if self.spacing_mm is not None and not all(0 < s < math.inf for s in self.spacing_mm):
             raise ValueError(f"spacing_mm must be above zero, found {self.spacing_mm}")
+
+    def _check_regions(self) -> None:
+        if not self.regions:
+            return
+        if len(set(self.regions)) != len(self.regions) or not all(0 < n < len(self.labels) for n in self.regions):
+            raise ValueError(f"regions must be different ids, 1 to {len(self.labels) - 1}, found {list(self.regions)}")
+        if self.window is not None and self.window.adds == PROBABILITIES:
+            raise ValueError(f"window.adds {PROBABILITIES!r} are those of one label or another, and regions overlap")
+
+    @property
+    def channels(self) -> int:
+        """Scores of a voxel."""
+        return len(self.regions) or len(self.labels)
 
     @property
     def fixed_intensity(self) -> Intensity:

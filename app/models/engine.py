@@ -148,15 +148,16 @@ def _check_scores(found: tuple[int, ...], volume: tuple[int, ...], bundle: Bundl
     Those of a window are as fine as it; those of a model that sees all at once may be coarser by whole factors, for
     they are only read as covering the same extent.
     """
-    fits = len(found) == 5 and found[1] == len(bundle.labels)
+    fits = len(found) == 5 and found[1] == bundle.channels
     if bundle.shape is None:
         fits = fits and found[2:] == volume
     else:
         fits = fits and not any(fine % coarse for fine, coarse in zip(volume, found[2:], strict=True))
     if not fits:
+        classes = "regions" if bundle.regions else "labels"
         raise SetupError(
-            f"{path}: gives scores of shape {found} for a volume of {volume}; fields labels and {_field(bundle)} of "
-            f"{FILE_NAME} ask for {len(bundle.labels)} classes on "
+            f"{path}: gives scores of shape {found} for a volume of {volume}; fields {classes} and {_field(bundle)} of "
+            f"{FILE_NAME} ask for {bundle.channels} classes on "
             f"{'that grid' if bundle.shape is None else 'that grid or one coarser by whole factors'}"
         )
 

@@ -20,7 +20,7 @@ from app.files.orientation import Orientation
 from app.files.read import Scan, read
 from app.files.write import check_target, write
 from app.grid import Box, Grid, whole
-from app.models.bundle import RESAMPLE_NORMALISE, Bundle, load_bundle
+from app.models.bundle import CUBIC, RESAMPLE_NORMALISE, Bundle, load_bundle
 from app.models.engine import Model, load_engine
 from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
@@ -28,7 +28,7 @@ from app.run.second_look import better_turns, doubts, evidence_of, said_of
 from app.run.stage import Answer, run_stage
 from app.run.view import View, view_of
 from app.steps.merge import renamed
-from app.steps.resample import CUBIC, sees_beyond_edges, use_threads
+from app.steps.resample import sees_beyond_edges, use_threads
 from app.steps.restore import restore
 from app.steps.segment import averaged
 from app.steps.size import doubtful_size
@@ -41,7 +41,7 @@ from app.types import Labels, Voxels
 MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
 BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
 BYTES_BEYOND_EDGES = 4  # where resampling sees voxels beyond the edges: a larger copy
-BYTES_OF_SPLINE = 8  # ITK's coefficients, float64
+BYTES_OF_SPLINE = 4  # float32, between its passes
 BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
 
 Models: TypeAlias = dict[str, Model]
@@ -88,7 +88,8 @@ def run_case(
     """
     check_target(target, overwrite=overwrite)
     with outcome.timed("read"):
-        scan = outcome.scan = read(source, memory_limit=memory_limit)
+        as_it_is = system.posture.as_it_is
+        scan = outcome.scan = read(source, memory_limit=memory_limit, as_it_is=as_it_is)
         outcome.warnings += scan.warnings
     with outcome.timed("upright"):
         view, warnings = view_of(scan, system.posture, memory_limit)
@@ -188,7 +189,13 @@ def _run_stages(view: View, run: _Run, masks: int = 0) -> _Seen:
         if name in wanted:
             with outcome.timed("restore"):
                 labels = restore(
-                    answer.scores, answer.labels, answer.box, grid, positions=answer.positions, threads=run.threads
+                    answer.scores,
+                    answer.labels,
+                    answer.box,
+                    grid,
+                    positions=answer.positions,
+                    regions=run.models[name].bundle.regions,
+                    threads=run.threads,
                 )
             seen.maps[name] = _Map(labels, names, box)
         if system.doubt is not None and name == system.doubt.first:
@@ -210,6 +217,7 @@ def _answer(name: str, voxels: Voxels, grid: Grid, box: Box | None, run: _Run, m
         run.models[name],
         timed=functools.partial(_timed, run.outcome, name),
         check=lambda fine, bundle, walk: _check_memory(voxels, fine, bundle, walk, run, masks),
+        file=run.scan.orientation,
     )
 
 
@@ -271,7 +279,7 @@ def _check_memory(seen: Voxels, fine: Grid, bundle: Bundle, walk: Walk, run: _Ru
     before += BYTES_BEYOND_EDGES if sees_beyond_edges(how) else 0
     before += BYTES_OF_SPLINE if how.interpolation == CUBIC else 0
     here = run.held_beside(seen) + seen.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
-    per_voxel = BYTES_PER_SCORE * (len(bundle.labels) + 2)  # scores, the volume and its normalised copy
+    per_voxel = BYTES_PER_SCORE * (bundle.channels + 2)  # scores, the volume and its normalised copy
     needed = math.prod(fine.shape) * per_voxel + here
     if bundle.window is None and needed - here <= MODELS_BYTES:  # the same for every scan, and in MODELS_BYTES
         if not before:

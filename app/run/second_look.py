@@ -12,12 +12,12 @@ from app.files.orientation import Orientation
 from app.grid import Grid
 from app.notice import Notice, Verdict
 from app.run.stage import Answer
+from app.run.turn import AS_IT_LIES
 from app.run.view import View, lying, turned
 from app.steps.doubt import agreement, arrangement, lead
 from app.system.definition import Doubt
 from app.types import Labels, Voxels
 
-AS_IT_LIES = Orientation((0, 1, 2), (False, False, False))
 LEFT_AND_RIGHT = Orientation((0, 1, 2), (False, False, True))
 EXCHANGED = ("head and feet", "front and back", "left and right")
 LOOKED_AT = 200  # voxels along an axis, or up to twice as many, of what is looked at again

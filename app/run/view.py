@@ -47,8 +47,11 @@ def view_of(scan: Scan, choice: Posture, memory_limit: int | None = None) -> tup
     """The scan as it lies, with air in place of padding; upright where its axes are far from the body's; higher where
     it is a thin slab.
 
-    CaseError where what would be made does not fit into `memory_limit` bytes.
+    Where the choice says so, nothing of all that. CaseError where what would be made does not fit into `memory_limit`
+    bytes.
     """
+    if choice.as_it_is:
+        return _as_it_lies(scan), []
     view, around = _without_padding(scan, memory_limit)
     view, notices = _upright(view, scan, choice, memory_limit)
     notices = [*around, *notices]
@@ -76,10 +79,14 @@ def _check_memory(scan: Scan, shape: Shape, limit: int | None, *, bytes_per_voxe
         )
 
 
+def _as_it_lies(scan: Scan) -> View:
+    return View(scan.voxels, scan.grid, lambda labels: labels, lambda box: box)
+
+
 def _without_padding(scan: Scan, memory_limit: int | None) -> tuple[View, list[Notice]]:
     """Air in place of what is constant around the body, without planes of nothing else: they would make the body small
     in what phase one sees."""
-    view = View(scan.voxels, scan.grid, lambda labels: labels, lambda box: box)
+    view = _as_it_lies(scan)
     constants = constants_around(scan.voxels)
     if not constants:
         return view, []

@@ -3,8 +3,12 @@
 The answer is that of interpolating every class's score trilinearly at every voxel and taking the winner, which for a
 large scan would need 20 GB. But where the eight fine voxels around a point have the same winner, so has their mix: only
 points in cells whose corners disagree are interpolated (1 to 2 % of a scan), in slabs, so memory stays bounded.
+
+Regions that are painted over each other are no different: where the last one painted is the same at all corners, its
+score is above zero at all of them, and that of a later one at none.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +19,7 @@ from numpy.typing import NDArray
 from app.alignment import HALF_PIXEL, Positions
 from app.alignment import positions as positions_in
 from app.grid import Box, Grid
+from app.steps.classify import classify
 from app.types import Labels, Scores, Shape
 
 MIXED = 255  # a cell whose corners disagree
@@ -35,12 +40,19 @@ class _Axis:
 
 
 def restore(
-    scores: Scores, labels: Labels, box: Box, grid: Grid, *, positions: Positions | None = None, threads: int = 1
+    scores: Scores,
+    labels: Labels,
+    box: Box,
+    grid: Grid,
+    *,
+    positions: Positions | None = None,
+    regions: Sequence[int] = (),
+    threads: int = 1,
 ) -> Labels:
     """Labels (uint8) of the whole `grid`: background outside `box`, inside it the interpolated scores' winner.
 
     labels: the scores' winners, as `classify` gives them. positions: of every voxel of the box its index among the
-    scores (`app.alignment`); without them the scores' grid covers exactly the box.
+    scores (`app.alignment`); without them the scores' grid covers exactly the box. regions: as `classify` took them.
 
     >>> scores = np.array([[[[3.0, 0.0]]], [[[0.0, 1.0]]]], np.float32)  # background wins left, organ 1 right
     >>> restore(scores, np.array([[[0, 1]]], np.uint8), Box((0, 0, 0), (1, 1, 8)), Grid((1, 1, 8), (1.0, 1.0, 1.0)))
@@ -57,7 +69,7 @@ def restore(
     depth = max(1, SLAB_VOXELS // (box.shape[1] * box.shape[2]))
 
     def fill(first: int) -> None:
-        target[first : first + depth] = _restore_slab(cells, by_voxel, (z.part(first, first + depth), y, x))
+        target[first : first + depth] = _restore_slab(cells, by_voxel, (z.part(first, first + depth), y, x), regions)
 
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(0, box.shape[0], depth)):
@@ -115,21 +127,24 @@ def _scores_by_voxel(scores: Scores, cells: Labels) -> _ScoresByVoxel:
     return _ScoresByVoxel(row, values, (z, y, x))
 
 
-def _restore_slab(cells: Labels, scores: _ScoresByVoxel, axes: tuple[_Axis, _Axis, _Axis]) -> Labels:
+def _restore_slab(
+    cells: Labels, scores: _ScoresByVoxel, axes: tuple[_Axis, _Axis, _Axis], regions: Sequence[int]
+) -> Labels:
     z, y, x = axes
     slab = cells[z.low].take(y.low, axis=1).take(x.low, axis=2)
     mixed = np.flatnonzero(slab == MIXED)
     flat = slab.reshape(-1)
     for start in range(0, len(mixed), POINTS_AT_ONCE):
         points = mixed[start : start + POINTS_AT_ONCE]
-        flat[points] = _winners(scores, axes, np.unravel_index(points, slab.shape))
+        mixes = _mixes(scores, axes, np.unravel_index(points, slab.shape))
+        flat[points] = classify(mixes.T, regions) if regions else mixes.argmax(1)
     return slab
 
 
-def _winners(
+def _mixes(
     scores: _ScoresByVoxel, axes: tuple[_Axis, _Axis, _Axis], points: tuple[NDArray[np.intp], ...]
-) -> NDArray[np.uint8]:
-    """The class with the highest trilinear mix at each point (indices along z, y, x of the slab)."""
+) -> NDArray[np.float32]:
+    """The trilinear mix (point, class) at each point (indices along z, y, x of the slab)."""
     _, ny, nx = scores.shape
     total = np.zeros((len(points[0]), scores.values.shape[1]), np.float32)
     for corner in product((0, 1), repeat=3):
@@ -141,5 +156,4 @@ def _winners(
             index.append((axis.high if upper else axis.low)[at])
         iz, iy, ix = index
         total += scores.values[scores.row[(iz * ny + iy) * nx + ix]] * weight[:, None]
-    winners: NDArray[np.intp] = total.argmax(1)
-    return winners.astype(np.uint8)
+    return total

@@ -41,7 +41,7 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
     window = _window_of(bundle)
     weights = window_weights(plan.shape, window)
     separable = walk.whole and window.weights == "uniform"
-    scores = np.zeros((len(bundle.labels), *volume.shape), np.float32)
+    scores = np.zeros((bundle.channels, *volume.shape), np.float32)
     counts = None if separable else np.zeros(volume.shape, np.float32)
     seen: tuple[tuple[slice, ...], Scores] | None = None
 

@@ -7,11 +7,11 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.errors import SetupError
-from app.models.bundle import ENGINES, MOST_LABELS, TORCHSCRIPT, Bundle, load_bundle
+from app.models.bundle import ENGINES, MOST_LABELS, PATIENT, TORCHSCRIPT, Bundle, load_bundle
 from app.schema import one_of, parse
 from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Walking, choose
 from app.system.toml_file import read_toml
@@ -108,7 +108,8 @@ class Posture:
 
     max_tilt_degrees: between its axes and the body's; beyond, it is set upright. max_shear_degrees: of its axes against
     each other, likewise. upright_mm: the spacing then, at the most. min_height_mm: below, its first and last slice are
-    repeated, up to `filled_to_mm` in all.
+    repeated, up to `filled_to_mm` in all. as_it_is: nothing of this is done, values stay what the file says whatever
+    they look like, and nothing around the body is taken for air.
     """
 
     max_tilt_degrees: float = 12.0
@@ -116,8 +117,11 @@ class Posture:
     upright_mm: float = 1.0
     min_height_mm: float = 0.0
     filled_to_mm: float = 0.0
+    as_it_is: bool = False
 
     def __post_init__(self) -> None:
+        if self.as_it_is and self != replace(Posture(), as_it_is=True):
+            raise ValueError("as_it_is goes with no other choice: nothing is done that they could be about")
         for name in ("max_tilt_degrees", "max_shear_degrees"):
             if not 0 < getattr(self, name) <= 90:
                 raise ValueError(f"{name} must be above 0, 90 at most, found {getattr(self, name)}")
@@ -314,8 +318,15 @@ def _check_bundles(system: System, path: Path) -> None:
         _check_named(stage.walk.named, bundle.labels, f"{where}.walk")
         for index, rule in enumerate(stage.clean):
             _check_named(rule.named, bundle.labels, f"{where}.clean[{index}]")
-        if bundle.window is None and not isinstance(stage.walk, EveryWindow):
+        walks = not isinstance(stage.walk, EveryWindow)
+        if bundle.window is None and walks:
             raise SetupError(f"{where}.walk: {stage.bundle} sees all at once and has no windows")
+        if bundle.orientation != PATIENT and walks:
+            raise SetupError(f"{where}.walk: walks go along the patient's axes, {stage.bundle} sees others")
+        if bundle.regions and (walks or stage.clean):
+            raise SetupError(f"{where}: {stage.bundle} has regions, which no rule of walk or clean knows")
+        if system.doubt is not None and name in (system.doubt.first, system.result.of):
+            _check_doubtful(bundle, name == system.doubt.first, f"{path}: field doubt")
     for name, region in system.region.items():
         _check_named(region.rule.named, names[region.of], f"{path}: field region.{name}")
     if system.doubt is not None:
@@ -331,6 +342,13 @@ def _check_bundles(system: System, path: Path) -> None:
         _check_named(merge.rule.named, names[name], f"{path}: field merge.{name}")
 
 
+def _check_doubtful(bundle: Bundle, is_first: bool, where: str) -> None:
+    if bundle.regions:
+        raise SetupError(f"{where}: {bundle.name} has regions, of which none leads the others")
+    if is_first and bundle.crops_to_nonzero:
+        raise SetupError(f"{where}.first: {bundle.name} crops_to_nonzero, and it must see the whole scan")
+
+
 def _read_bundle(name: str, where: str) -> Bundle:
     try:
         return load_bundle(WEIGHTS / name)
@@ -340,7 +358,10 @@ def _read_bundle(name: str, where: str) -> Bundle:
 
 def _differing(bundle: Bundle, other: Bundle) -> str:
     """What two bundles that are to be averaged disagree on, of how they are fed and read; nothing if they agree."""
-    fields = ("labels", "intensity", "scan_intensity", "resampling", "shape", "spacing_mm", "window")
+    fields = (
+        *("labels", "regions", "intensity", "scan_intensity", "orientation", "crops_to_nonzero", "resampling"),
+        *("shape", "spacing_mm", "window"),
+    )
     return ", ".join(name for name in fields if getattr(bundle, name) != getattr(other, name))
 
 

@@ -1,7 +1,6 @@
 import json
 import re
 import textwrap
-from dataclasses import asdict
 
 import pytest
 
@@ -32,7 +31,7 @@ from app.system.rules import (
     Without,
 )
 from app.system.toml_file import read_toml
-from tests.models import FINE
+from tests.models import FINE, table_of
 from training.recipe import CHALLENGE_LABELS
 
 ABLATIONS = SYSTEMS / "ablations"
@@ -265,8 +264,7 @@ def test_one_stage_that_sees_the_scan_is_a_system(tmp_path):
 
 def bundle_file(folder, name, **changes):
     """A bundle of three labels without its engine's files, which nobody reads here; its path, as TOML has it."""
-    table = {key: value for key, value in asdict(FINE).items() if value not in (None, "") and key != "folder"}
-    table |= {"name": name, "labels": ["background", "liver", "aorta"]} | changes
+    table = table_of(FINE) | {"name": name, "labels": ["background", "liver", "aorta"]} | changes
     path = folder / name
     path.mkdir(exist_ok=True)
     path.joinpath("bundle.json").write_text(json.dumps({k: v for k, v in table.items() if v is not None}))
@@ -614,7 +612,7 @@ def test_what_stages_and_merges_may_not_be_told(tmp_path, change, message):
         labels=["background", "aorta", "liver"],
         intensity={"low": -1, "high": 1, "mean": 0, "deviation": 1},
         resampling={"averages": False},
-        window=asdict(FINE)["window"] | {"adds": "probabilities"},
+        window=table_of(FINE)["window"] | {"adds": "probabilities"},
     )
     path = tmp_path / "my.toml"
     path.write_text(change(MANY).replace("FOLDER", str(folder)))
