@@ -120,7 +120,7 @@ class Posture:
     as_it_is: bool = False
 
     def __post_init__(self) -> None:
-        if self.as_it_is and self != replace(Posture(), as_it_is=True):
+        if self.as_it_is and replace(self, as_it_is=False) != Posture():
             raise ValueError("as_it_is goes with no other choice: nothing is done that they could be about")
         for name in ("max_tilt_degrees", "max_shear_degrees"):
             if not 0 < getattr(self, name) <= 90:
