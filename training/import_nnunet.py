@@ -150,7 +150,10 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
         proof = proof_of_scores(plan, checkpoint.weights, network, bundle, file, threads)
         _check_proof(proof, choices.most_difference, file)
         write_card(folder, table, {RAW_SCORES: proof})
-        say(f"{name}: raw scores differ by {proof['largest_difference']:.1e} at the most from {proof['against']}")
+        say(
+            f"{name}: raw scores differ by {proof['largest_difference']:.1e} at the most from {proof['against']}; the "
+            f"largest is {proof['largest_score']:.3g}"
+        )
         folders.append(folder)
     if plan is None or first is None:
         raise SetupError(f"{choices.model}: has no fold with a checkpoint")
@@ -192,10 +195,10 @@ def _came_from(plan: Plan, checkpoint: Checkpoint, file: Path, fold: str) -> dic
 
 
 def _check_proof(proof: dict[str, Any], most: float, file: Path) -> None:
-    if not proof["largest_difference"] <= most:  # NaN is not, either
+    if not proof["largest_difference"] <= most * max(1, proof["largest_score"]):  # NaN is not, either
         raise SetupError(
             f"{file}: raw scores differ by {proof['largest_difference']:.1e} from {proof['against']}, more "
-            f"than {most:g} (the largest score is {proof['largest_score']:.3g}); --most-difference allows more"
+            f"than {most:g} of the largest score, {proof['largest_score']:.3g}; --most-difference allows more"
         )
 
 
@@ -320,7 +323,9 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="a second system with this project's steps")
     parser.add_argument("--int8", type=Path, metavar="SCANS", help="INT8, too, calibrated on these scans")
     parser.add_argument("--least-agreement", type=float, default=0.98, help="of INT8 (default: %(default)s)")
-    parser.add_argument("--most-difference", type=float, default=1e-4, help="of raw scores (default: %(default)s)")
+    parser.add_argument(
+        "--most-difference", type=float, default=1e-4, help="of raw scores, of the largest (default: %(default)s)"
+    )
     parser.add_argument("--proof-scan", type=Path, metavar="SCAN", help="segmented by nnunetv2, too, and compared")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the bundles (default: weights/)")
     parser.add_argument("--systems", type=Path, default=SYSTEMS, help="folder of the systems (default: systems/)")
