@@ -30,7 +30,7 @@ from app.run.view import View, view_of
 from app.steps.merge import renamed
 from app.steps.resample import sees_beyond_edges, use_threads
 from app.steps.restore import restore
-from app.steps.segment import averaged
+from app.steps.segment import averaged, mirrored
 from app.steps.size import doubtful_size
 from app.steps.volumes import organ_volumes
 from app.steps.walk import Walk
@@ -64,7 +64,8 @@ def load_models(system: System, *, threads: int, pinned: bool, weights: Path = W
     for name, stage in system.stage.items():
         loaded = [engine_of(bundle, stage.engine, stage.precision) for bundle in stage.bundles]
         bundle = loaded[0].bundle
-        models[name] = Model(bundle, averaged([model.engine for model in loaded], bundle))
+        engines = [engine for model in loaded for engine in mirrored(model.engine, stage.mirror_axes)]
+        models[name] = Model(bundle, averaged(engines, bundle))
     return models
 
 

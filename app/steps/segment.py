@@ -6,6 +6,7 @@ one of them is without an organ.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -73,8 +74,26 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
     return scores
 
 
+def mirrored(engine: Engine, axes: Sequence[str]) -> list[Engine]:
+    """An engine, and for each combination of axes ("z", "y", "x") one that is shown what is mirrored along them.
+
+    The scores of each lie as those of the first.
+    """
+    places = ["zyx".index(axis) for axis in axes]
+    every = [some for count in range(len(places) + 1) for some in combinations(places, count)]
+    return [_flipped(engine, some) if some else engine for some in every]
+
+
+def _flipped(engine: Engine, axes: tuple[int, ...]) -> Engine:
+    def run(volume: Volume) -> Scores:
+        scores: Scores = np.flip(engine(np.flip(volume, axes)), tuple(1 + axis for axis in axes))
+        return scores
+
+    return run
+
+
 def averaged(engines: Sequence[Engine], bundle: Bundle) -> Engine:
-    """One engine whose scores are the mean of several networks'; of their probabilities where the bundle adds those.
+    """One engine whose scores are the mean of several engines'; of their probabilities where the bundle adds those.
 
     Where it does, logarithms of the means are given, which softmax turns into the means again.
     """

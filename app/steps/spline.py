@@ -7,7 +7,7 @@ a volume is taken to go on with what it ends with, as scipy's `nearest` and skim
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -36,9 +36,9 @@ def splined(voxels: Voxels, places: Sequence[Place], shape: Shape, *, ranges: st
     limits = (float(voxels.min()), float(voxels.max())) if ranges == "volume" else None
     with ThreadPoolExecutor(threads) as pool:
         if along_z < in_plane:  # first what leaves less, so that no volume in between is larger than both
-            volume = _planes(_along_z(voxels, bands[0], pool.map), bands[1:], ranges == "plane", pool.map)
+            volume = _planes(_along_z(voxels, bands[0], pool), bands[1:], pool, in_range=ranges == "plane")
         else:
-            volume = _along_z(_planes(voxels, bands[1:], ranges == "plane", pool.map), bands[0], pool.map)
+            volume = _along_z(_planes(voxels, bands[1:], pool, in_range=ranges == "plane"), bands[0], pool)
     return volume if limits is None else np.clip(volume, *limits, out=volume)
 
 
@@ -96,11 +96,7 @@ def _bell(away: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(far < 1, inner, outer)
 
 
-Mapping = Callable[[Callable[[int], None], range], object]
-"""Like `map`, in several threads; all is done once its answer has been gone through."""
-
-
-def _planes(voxels: Voxels, bands: Sequence[_Band], in_range: bool, each: Mapping) -> Volume:
+def _planes(voxels: Voxels, bands: Sequence[_Band], pool: ThreadPoolExecutor, *, in_range: bool) -> Volume:
     y, x = bands
     made = np.empty((len(voxels), y.count, x.count), np.float32)
 
@@ -110,11 +106,12 @@ def _planes(voxels: Voxels, bands: Sequence[_Band], in_range: bool, each: Mappin
         if in_range:
             np.clip(made[z], plane.min(), plane.max(), out=made[z])
 
-    list(each(fill, range(len(voxels))))  # type: ignore[call-overload]
+    for _ in pool.map(fill, range(len(voxels))):
+        pass
     return made
 
 
-def _along_z(voxels: Voxels, band: _Band, each: Mapping) -> Volume:
+def _along_z(voxels: Voxels, band: _Band, pool: ThreadPoolExecutor) -> Volume:
     if not band.blocks:
         return np.asarray(voxels, np.float32)
     _, ny, nx = voxels.shape
@@ -125,5 +122,6 @@ def _along_z(voxels: Voxels, band: _Band, each: Mapping) -> Volume:
         some = np.ascontiguousarray(voxels[:, y : y + rows], np.float32)
         made[:, y : y + rows] = band.times(some.reshape(len(some), -1)).reshape(band.count, -1, nx)
 
-    list(each(fill, range(0, ny, rows)))  # type: ignore[call-overload]
+    for _ in pool.map(fill, range(0, ny, rows)):
+        pass
     return made

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.errors import SetupError
-from app.models.bundle import ENGINES, MOST_LABELS, PATIENT, TORCHSCRIPT, Bundle, load_bundle
+from app.models.bundle import AXES, ENGINES, MOST_LABELS, PATIENT, TORCHSCRIPT, Bundle, load_bundle
 from app.schema import one_of, parse
 from app.system.rules import LOCATING, MERGING, Cleaning, EveryWindow, Locating, Merging, Walking, choose
 from app.system.toml_file import read_toml
@@ -36,7 +36,8 @@ class Stage:
     bundle: a folder under `weights/`, or an absolute path. with_bundles: others, fed and read alike, whose scores are
     averaged with its. precision: of what is not INT8; "bf16" only where the CPU has it. sees: a region's name, or
     "scan". walk: which windows are looked at. clean: rules, applied in their order. min_height_mm: of what it sees; in
-    less it does not run, and its regions are all that it would have seen.
+    less it does not run, and its regions are all that it would have seen. mirror_axes: what a network is shown is
+    shown it mirrored along these, too, in every combination, and the scores are averaged.
     """
 
     bundle: str
@@ -47,12 +48,15 @@ class Stage:
     walk: Walking = EVERY
     clean: tuple[Cleaning, ...] = ()
     min_height_mm: float = 0.0
+    mirror_axes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("engine", self.engine, ENGINES)
         one_of("precision", self.precision, PRECISIONS[:1] if self.engine == TORCHSCRIPT else PRECISIONS)
         if len(set(self.bundles)) != len(self.bundles):
             raise ValueError(f"with_bundles must name others than bundle, each once, found {list(self.with_bundles)}")
+        if len(set(self.mirror_axes)) != len(self.mirror_axes) or not set(self.mirror_axes) <= set(AXES):
+            raise ValueError(f"mirror_axes must be of z, y and x, each once, found {list(self.mirror_axes)}")
         if self.min_height_mm < 0:
             raise ValueError(f"min_height_mm must be zero or more, found {self.min_height_mm}")
 

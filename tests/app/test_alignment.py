@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from app.alignment import ALIGNMENTS, CORNERS, FIRST_VOXEL, HALF_PIXEL, placed, positions
+from app.alignment import ALIGNMENTS, CORNERS, FIRST_VOXEL, HALF_PIXEL, axis_apart, nearest, placed, positions
 from app.grid import Grid, grid_at_spacing, grid_from_first_voxel, grid_of_shape
 
 SOURCE = Grid((10, 4, 1), (1.0, 5.0, 2.0))
@@ -86,3 +86,44 @@ def test_one_voxel_enlarged_with_corners_aligned_is_all_about_that_voxel():
     source = Grid((1, 1, 1), (1.0, 1.0, 1.0))
     z, _, _ = positions(source, grid_of_shape(source, (3, 1, 1)), (3, 1, 1), CORNERS)
     assert_allclose(z, [0])
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "above", "axis"),
+    [
+        pytest.param((5.0, 0.8, 0.8), (1.0, 1.0, 1.0), None, None, id="never"),
+        pytest.param((5.0, 0.8, 0.8), (1.0, 1.0, 1.0), 3.0, 0, id="the first counts"),
+        pytest.param((1.0, 1.0, 1.0), (0.8, 5.0, 0.8), 3.0, 1, id="or else the second"),
+        pytest.param((0.8, 0.8, 5.0), (5.0, 0.8, 0.8), 3.0, 2, id="the first where both would do"),
+        pytest.param((3.0, 1.0, 1.0), (2.0, 2.0, 2.0), 3.0, None, id="three times is not more than that"),
+        pytest.param((3.01, 1.0, 1.0), (2.0, 2.0, 2.0), 3.0, 0, id="a little more is"),
+        pytest.param((0.24, 1.25, 1.25), (5.0, 0.8, 0.8), 3.0, None, id="two long sides, whatever the second"),
+        pytest.param((5.0, 1.0, 4.9), (1.0, 1.0, 1.0), 3.0, 0, id="two that are only nearly the same"),
+        pytest.param((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), 1.0, None, id="cubes"),
+    ],
+)
+def test_the_axis_along_which_the_nearest_is_taken(first, then, above, axis):
+    assert axis_apart(first, then, above) == axis
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "expected"),
+    [
+        pytest.param(3, 3, [0, 1, 2], id="the same"),
+        pytest.param(1, 3, [0, 0, 0], id="one for all"),
+        pytest.param(4, 1, [2], id="in the middle: the later"),
+        pytest.param(4, 2, [1, 3], id="half between, twice"),
+        pytest.param(2, 5, [0, 0, 1, 1, 1], id="finer: at -0.3, 0.1, 0.5, 0.9, 1.3"),
+        pytest.param(6, 2, [1, 4], id="three in one"),
+    ],
+)
+def test_the_nearest(size, count, expected):
+    assert_array_equal(nearest(size, count), np.array(expected, np.intp), strict=True)
+
+
+def test_along_an_axis_apart_the_way_back_is_whole():
+    """4 of 10: at -0.3, 0.1, 0.5, ...; the other axes as without it."""
+    target = grid_of_shape(SOURCE, (4, 8, 1))
+    apart = positions(SOURCE, target, target.shape, HALF_PIXEL, 0)
+    assert_array_equal(apart[0], np.array([0, 0, 1, 1, 1, 2, 2, 3, 3, 3], np.float64), strict=True)
+    assert_array_equal(apart[1], positions(SOURCE, target, target.shape, HALF_PIXEL)[1])

@@ -99,3 +99,11 @@ def test_voxels_from_the_first_centre_to_the_last(size, spacing, target, expecte
         shape[axis], spacings[axis], targets[axis], counts[axis] = size, spacing, target, expected
         grid = grid_from_first_voxel(Grid(tuple(shape), tuple(spacings)), tuple(targets))
         assert grid == Grid(tuple(counts), tuple(targets))
+
+
+def test_by_ratio_the_spacings_are_divided_first():
+    """175 voxels of a quarter of a mm on 0.7 are 62.5, and 33 on 1.1 are 7.5, but for the last bit of either."""
+    source = Grid((175, 33, 9), (0.25, 0.25, 2.5))
+    assert grid_at_spacing(source, (0.7, 1.1, 5.0)).shape == (63, 7, 4)
+    assert grid_at_spacing(source, (0.7, 1.1, 5.0), by_ratio=True).shape == (62, 8, 4)
+    assert grid_at_spacing(source, (500.0, 500.0, 0.1), by_ratio=True).shape == (1, 1, 225)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from app.files.hounsfield import to_hounsfield
+from app.files.hounsfield import to_hounsfield, to_stored_values
 from tests.files import texts
 
 
@@ -242,3 +242,16 @@ def test_where_the_limits_of_what_is_said_lie(parts, said):
 )
 def test_the_span_that_is_said(raw, span):
     assert span in to_hounsfield(raw, 1.0, 0.0)[1][0].text
+
+
+def test_stored_values_stay_whatever_they_look_like():
+    """Unsigned storage, values beyond 16 bits, a picture: scaled, and that is all. What is no number is air."""
+    for raw in (np.array([0, 1024, 2000, 3000], np.uint16), np.array([0, 40_000, 65_000], np.uint16)):
+        values, notices = to_stored_values(raw, 1.0, 0.0)
+        assert values.tolist() == raw.tolist()
+        assert notices == []
+    assert to_stored_values(np.array([1, 2], np.int16), 1.0, 0.0)[0].dtype == np.int16
+    assert_array_equal(to_stored_values(np.array([1, 2], np.int16), 0.5, 1e6)[0], np.array([1e6 + 0.5, 1e6 + 1], "f4"))
+    values, notices = to_stored_values(np.array([1e9, np.nan, np.inf, 3], np.float32), 1.0, 0.0)
+    assert values.tolist() == [1e9, -1024, -1024, 3]
+    assert [notice.code for notice in notices] == ["not-finite"]

@@ -11,7 +11,7 @@ from app.errors import CaseError
 from app.files.read import read, read_header
 from app.grid import Box
 from app.notice import Notice
-from tests.files import lps_affine, save_nifti, texts
+from tests.files import body_phantom, lps_affine, save_nifti, texts
 
 VOXELS = 50 * np.arange(-12, 12, dtype=np.int16).reshape(2, 3, 4)  # x, y, z
 
@@ -471,3 +471,25 @@ def test_oblique_voxels_of_very_unlike_sides_are_not_singular(tmp_path):
     scan = read(save_nifti(tmp_path / "a.nii.gz", VOXELS, affine, codes=(1, 0), pixdim=[1, 100, 0.01, 1, 0, 0, 0, 0]))
     assert sorted(scan.grid.spacing) == pytest.approx([0.01, 1, 100], rel=1e-5)
     assert scan.warnings == ()
+
+
+def test_as_it_is_values_are_those_stored_and_sizes_those_of_the_header(tmp_path):
+    """Unsigned storage, about an axis turned by a bit; the header's sizes are 32 bits of what the affine rounds."""
+    raw = (body_phantom((20, 20, 20)) + 1024).astype(np.uint16)
+    affine = lps_affine((0.7, 0.9, 2.5))
+    affine[:3, :3] = affine[:3, :3] @ [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
+    sizes = np.array([0.78, 0.836, 2.5], np.float32)  # within a hundredth of the affine's
+    path = save_nifti(tmp_path / "a.nii.gz", raw, affine, codes=(1, 0), pixdim=[1, *sizes, 0, 0, 0, 0])
+    plain, stored = read(path), read(path, as_it_is=True)
+    assert plain.voxels.min() < 0
+    assert sorted(stored.voxels.ravel().tolist()) == sorted(raw.ravel().tolist())
+    assert stored.grid.spacing == tuple(float(size) for size in sizes[::-1])
+    assert plain.grid.spacing != stored.grid.spacing
+    assert_allclose(plain.grid.spacing, stored.grid.spacing, rtol=0.01)
+    assert "offset" in {notice.code for notice in plain.warnings}
+    assert "offset" not in {notice.code for notice in stored.warnings}
+
+
+def test_as_it_is_sizes_that_are_none_are_the_affines(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", VOXELS, codes=(1, 0), pixdim=[1, 0, 3, 3, 0, 0, 0, 0])
+    assert_allclose(read(path, as_it_is=True).grid.spacing, (2.5, 0.9, 0.8))

@@ -281,3 +281,67 @@ def test_files_outside_the_bundle_are_refused(tmp_path):
 def test_no_bundle_at_all(tmp_path):
     with pytest.raises(SetupError, match=r"bundle\.json: cannot be read"):
         load_bundle(tmp_path / "nothing")
+
+
+NNUNET = {
+    "order": "normalise-resample",
+    "interpolation": "cubic",
+    "averages": False,
+    "by_ratio": True,
+    "separates_axis_above": 3,
+    "keeps_range": True,
+}
+
+
+def test_a_model_that_is_fed_and_read_as_nnunet_does_it(tmp_path):
+    table = FINE | {"labels": ["background", "organ", "lesion"], "regions": [2, 1], "resampling": NNUNET}
+    bundle = load_bundle(saved(tmp_path, table | {"orientation": "file", "crops_to_nonzero": True}))
+    assert (bundle.regions, bundle.channels) == ((2, 1), 2)
+    assert (bundle.orientation, bundle.crops_to_nonzero) == ("file", True)
+    how = bundle.resampling
+    assert (how.by_ratio, how.separates_axis_above, how.keeps_range) == (True, 3.0, True)
+    plain = load_bundle(saved(tmp_path, FINE))
+    assert (plain.regions, plain.channels) == ((), 14)
+    assert (plain.orientation, plain.crops_to_nonzero) == ("patient", False)
+
+
+def nnunet(**changes):
+    return FINE | {"resampling": NNUNET | changes}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        pytest.param(FINE | {"orientation": "lps"}, "orientation must be one of patient, file, ras", id="no such axes"),
+        pytest.param(FINE | {"orientation": None}, "field orientation must be text", id="no word"),
+        pytest.param(FINE | {"crops_to_nonzero": 1}, "crops_to_nonzero must be true or false", id="one for true"),
+        pytest.param(FINE | {"regions": [1, 2, 1]}, "regions must be different ids, 1 to 13, found", id="one id twice"),
+        pytest.param(FINE | {"regions": [0, 1]}, "regions must be different ids", id="background"),
+        pytest.param(FINE | {"regions": [1, 14]}, "regions must be different ids", id="an id that is no label's"),
+        pytest.param(FINE | {"regions": ["liver"]}, r"regions\[0\] must be a whole number", id="a name for an id"),
+        pytest.param(
+            FINE | {"regions": [1, 2]} | windows(adds="probabilities"), "window.adds 'probabilities' are", id="softmax"
+        ),
+        pytest.param(nnunet(separates_axis_above=0.9), "separates_axis_above must be 1 or more", id="below one"),
+        pytest.param(nnunet(separates_axis_above=True), "separates_axis_above must be a number", id="true for three"),
+        pytest.param(nnunet(averages=True), "separates_axis_above goes with alignment 'half-pixel' and", id="averaged"),
+        pytest.param(
+            nnunet(alignment="corners", by_ratio=False), "separates_axis_above goes with", id="apart, by corners"
+        ),
+        pytest.param(
+            nnunet(alignment="corners", separates_axis_above=99), "by_ratio goes with", id="by ratio, by corners"
+        ),
+        pytest.param(nnunet(rounds_down=True), "by_ratio goes with .* without rounds_down", id="two ways to round"),
+        pytest.param(nnunet(interpolation="linear"), "keeps_range goes with interpolation 'cubic'", id="no overshoot"),
+        pytest.param(nnunet(keeps_range="no"), "keeps_range must be true or false", id="text for false"),
+        pytest.param(
+            LOCALISER | {"resampling": NNUNET | {"by_ratio": False}}, "ask for spacing_mm, and a shape", id="a shape"
+        ),
+        pytest.param(LOCALISER | how(by_ratio=True), "by_ratio ask for spacing_mm", id="the ratio of no spacing"),
+    ],
+)
+def test_what_cannot_be_as_nnunet_does_it(tmp_path, table, message):
+    with pytest.raises(SetupError, match=message) as caught:
+        load_bundle(saved(tmp_path, table))
+    assert str(caught.value).startswith(str(tmp_path / "bundle.json"))
+    assert "\n" not in str(caught.value)

@@ -5,6 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from numpy.testing import assert_array_equal
 
 from app.errors import CaseError
 from app.grid import Box, whole
@@ -698,3 +699,84 @@ def test_a_search_from_the_feet_up_and_what_it_tells(tmp_path):
     _, outcome = run(tmp_path, voxels, models, SAME_AFFINE, system)
     assert outcome.box is None
     assert outcome.warnings[0].text == "search found no organ for abdomen; the whole volume is processed"
+
+
+@pytest.mark.parametrize("orientation", ["patient", "file", "ras"])
+def test_labels_come_back_where_they_were_whatever_axes_a_model_sees(tmp_path, orientation):
+    """A file that is stored in another order, with zeros around it; as it lies the mask is the same."""
+    body = body_phantom((40, 60, 30))
+    body[:15, :20, :10] = 900  # bone in one corner, so that a flip shows
+    voxels = np.pad(body, ((3, 1), (0, 6), (2, 0)))
+    affine = lps_affine(SPACING)
+    turned = affine[:, [2, 0, 1, 3]] * [-1, 1, -1, 1]
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"), posture=Posture(as_it_is=True))
+    bundle = replace(FINE, orientation=orientation, crops_to_nonzero=True, spacing_mm=(3.0, 3.0, 3.0))
+    models = {"only": Model(bundle, tissue_is_liver(FINE))}
+    mask, _ = run(tmp_path, voxels.transpose(2, 0, 1)[::-1, :, ::-1], models, turned, system)
+    mask = mask[::-1, :, ::-1].transpose(1, 2, 0)
+    assert not mask[:3].any()
+    assert not mask[:, 60:].any()
+    found = mask[3:43, :60, 2:]
+    for label, there in ((1, body == 40), (3, body == 900)):
+        assert 2 * (there & (found == label)).sum() / (there.sum() + (found == label).sum()) > 0.9
+
+
+def test_as_it_is_values_are_seen_as_they_are_stored(tmp_path):
+    """Unsigned storage: 1064 for tissue, and 24 for air, which is tissue to this model."""
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    voxels = (body_phantom((30, 30, 30)) + 1024).astype(np.uint16)
+    labels = []
+    for posture in (Posture(), Posture(as_it_is=True)):
+        models = {"only": known_models()["segment"]}
+        mask, outcome = run(tmp_path, voxels, models, system=replace(system, posture=posture))
+        labels.append((np.unique(mask).tolist(), [notice.code for notice in outcome.warnings]))
+    assert labels == [([0, 1], ["offset"]), ([1, 3], [])]
+
+
+def test_regions_are_painted_on_the_scans_own_grid(tmp_path):
+    """All is the first region, tissue the second over it: of interpolated scores, as far as those are above zero."""
+
+    def network(volume):
+        hu = volume * FINE.intensity.deviation + FINE.intensity.mean
+        return np.stack([np.ones_like(hu), hu + 480])
+
+    bundle = replace(FINE, labels=("background", "lesion", "body"), regions=(2, 1))
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    voxels = body_phantom((60, 80, 40))
+    mask, outcome = run(tmp_path, voxels, {"only": Model(bundle, network)}, system=system)
+    plain, _ = run(tmp_path, voxels, {"only": known_models()["segment"]}, system=system)
+    assert_array_equal(mask == 1, plain == 1)
+    assert set(np.unique(mask)) == {1, 2}
+    assert list(outcome.volume_ml) == ["lesion", "body"]
+
+
+def test_memory_counts_a_score_of_each_region(tmp_path):
+    """48 x 20 x 20 voxels fill a window of 32 x 32 x 48; two regions and two more are held, of 5 bytes."""
+    bundle = replace(FINE, labels=("background", *"abcdefg"), regions=(2, 1))
+    models = {"only": Model(bundle, lambda volume: np.ones((2, *volume.shape), np.float32))}
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    needed = 19200 * 3 + (500 << 20) + 32 * 32 * 48 * 5 * 4
+    run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed)
+    with pytest.raises(CaseError, match="more than the"):
+        run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed - 1)
+
+
+def test_what_a_stage_mirrors_is_its_own_choice(tmp_path, compiled):
+    """One network, of which a stage takes four answers and another one."""
+    bundles(tmp_path, FINE)
+    stage = Stage("fine", "openvino-float32", "f32")
+    stages = {"locate": stage, "segment": replace(stage, sees="abdomen", mirror_axes=("z", "x"))}
+    seen = []
+    models = load_models(replace(SYSTEM, stage=stages), threads=1, pinned=False, weights=tmp_path)
+    volume = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    for name in stages:
+        answer = models[name].engine(volume)
+        seen.append(answer.shape)
+        assert (answer == 4).all()
+    assert seen == [(14, 2, 3, 4)] * 2
+    assert len(compiled) == 1
+    assert models["locate"].engine is not models["segment"].engine

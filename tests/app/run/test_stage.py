@@ -3,9 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
+from app.files.orientation import Orientation
 from app.grid import Box, Grid
-from app.models.bundle import Intensity, Resampling, ScanIntensity
+from app.models.bundle import Intensity, Resampling, ScanIntensity, Window
 from app.models.engine import Model
 from app.run.stage import grid_of, run_stage
 from app.steps.restore import restore
@@ -160,6 +162,7 @@ def shown(voxels, spacing, box=None, walk=None, steps=None, **changes):
 HALF = {"shape": (1, 1, 2), "spacing_mm": None, "window": None}
 LINE = [-2000, 500, 40, 40]
 ONE_MM = (1.0, 1.0, 1.0)
+EXACT = Window((64, 64, 64), (1, 1, 1), 1, 0.5)  # as large as what is seen
 
 
 @pytest.mark.parametrize(
@@ -308,3 +311,78 @@ def test_what_is_not_walked_is_background_on_the_way_back_too():
     assert not answer.labels[32:].any()
     mask = restore(answer.scores, answer.labels, answer.box, grid, positions=answer.positions)
     assert (mask == answer.labels).all()
+
+
+def test_a_model_sees_the_axes_that_it_was_trained_on_and_its_answer_lies_as_the_body():
+    """A block that is off the middle everywhere, in a file that runs to the head, to the right and to the front."""
+    file = Orientation((0, 2, 1), (False, True, True))
+    voxels = np.full((8, 10, 12), -1000, np.int16)
+    voxels[1:3, 1:4, 2:7] = 40
+    spacing = (5.0, 4.0, 3.0)
+    for orientation, lies in (
+        ("patient", voxels),
+        ("ras", voxels[:, ::-1, ::-1]),
+        ("file", voxels[:, ::-1, ::-1].transpose(2, 1, 0)[::1].transpose(1, 2, 0).transpose(2, 0, 1)),
+    ):
+        bundle = replace(FINE, labels=("background", "organ"), spacing_mm=spacing, orientation=orientation)
+        if orientation == "file":  # its last axis is y, then x, then z, two of them the other way
+            lies = voxels[:, ::-1, ::-1].transpose(1, 2, 0)
+            bundle = replace(bundle, spacing_mm=(4.0, 3.0, 5.0))
+        bundle = replace(bundle, window=Window(lies.shape, lies.shape, 1, 0.5))
+        network = Shown()
+        grid = Grid(voxels.shape, spacing)
+        answer = run_stage(voxels, grid, None, STAGE, Model(bundle, network), timed=lambda _: nullcontext(), file=file)
+        hu = network.volumes[0] * FINE.intensity.deviation + FINE.intensity.mean
+        assert_allclose(hu, lies, atol=0.01)
+        assert_allclose(answer.scores[1] * FINE.intensity.deviation + FINE.intensity.mean, voxels, atol=0.01)
+        assert_array_equal(answer.labels, (voxels > -50).astype(np.uint8), strict=True)
+        assert [where.tolist() for where in answer.positions] == [list(range(n)) for n in voxels.shape]
+        assert_array_equal(
+            restore(answer.scores, answer.labels, answer.box, grid, positions=answer.positions) == 1, voxels == 40
+        )
+
+
+def test_what_is_not_zero_is_seen_and_the_rest_is_background():
+    """Of a box the part that is not 0: there the model says organ everywhere."""
+    voxels = np.zeros((6, 8, 10), np.int16)
+    voxels[2:5, 1:7, 3:9] = 700
+    for box, seen in ((None, Box((2, 1, 3), (5, 7, 9))), (Box((0, 2, 0), (4, 8, 10)), Box((2, 2, 3), (4, 7, 9)))):
+        volumes, answer = shown(voxels, (4.0, 3.0, 2.0), box, crops_to_nonzero=True, window=EXACT)
+        assert volumes[0].shape == answer.box.shape == seen.shape
+        assert answer.box == seen
+        mask = restore(answer.scores, answer.labels, answer.box, Grid((6, 8, 10), ONE_MM), positions=answer.positions)
+        expected = np.zeros(voxels.shape, np.uint8)
+        expected[seen.slices] = 1
+        assert_array_equal(mask, expected)
+    _, answer = shown(np.zeros((2, 2, 2), np.int16), ONE_MM, crops_to_nonzero=True)
+    assert answer.box == Box((0, 0, 0), (2, 2, 2))
+
+
+def test_planes_are_apart_on_the_way_to_the_network_and_on_the_way_back():
+    """Planes of 100, 200, 300 and 400 HU at 6 mm, of 2 x 2 mm: 8 at 3 mm are each twice, and nothing in between."""
+    voxels = np.repeat(np.array([100, 200, 300, 400], np.int16), 4).reshape(4, 2, 2)
+    how = Resampling("normalise-resample", "cubic", averages=False, separates_axis_above=2.0)
+    intensity = Intensity(-1000, 1000, 0, 100)
+    spacing = (3.0, 1.5, 1.5)
+    (volume,), answer = shown(
+        voxels, (6.0, 2.0, 2.0), spacing_mm=spacing, intensity=intensity, resampling=how, window=EXACT
+    )
+    assert volume.shape == (8, 3, 3)
+    assert_allclose(volume[:, 0, 0], [1, 1, 2, 2, 3, 3, 4, 4], atol=1e-5)
+    assert answer.positions[0].tolist() == [1, 3, 5, 7]  # half between two, the later
+    assert_allclose(answer.positions[1], [0.25, 1.75])
+    (volume,), answer = shown(
+        voxels, (6.0, 3.5, 3.5), spacing_mm=spacing, intensity=intensity, resampling=how, window=EXACT
+    )
+    assert abs(volume[1, 0, 0] - 1) > 0.1  # 6 mm are not twice 3.5, nor 3 twice 1.5
+    assert_allclose(answer.positions[0], [0.5, 2.5, 4.5, 6.5])
+
+
+def test_regions_are_painted():
+    """A channel each, none of the background; of an answer that is 0 where they begin."""
+    line = np.array([[-1, 1, 1, -1], [-1, -1, 2, 2]], np.float32).reshape(2, 1, 1, 4)
+    bundle = replace(FINE, labels=("background", "lesion", "organ"), regions=(2, 1), spacing_mm=ONE_MM, window=EXACT)
+    voxels, grid = np.zeros((1, 1, 4), np.int16), Grid((1, 1, 4), ONE_MM)
+    answer = run_stage(voxels, grid, None, STAGE, Model(bundle, lambda _: line), timed=lambda _: nullcontext())
+    assert answer.labels.ravel().tolist() == [0, 2, 1, 1]
+    assert answer.scores.shape == (2, 1, 1, 4)

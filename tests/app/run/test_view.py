@@ -134,3 +134,16 @@ def test_a_slab_may_be_turned_after_it_was_made_higher(tmp_path):
     view = turned(higher, Orientation((0, 1, 2), (True, False, False)))
     labels = (view.voxels + 1000).astype(np.uint8)
     assert_array_equal(view.labels_in_scan(labels), (one.voxels + 1000).astype(np.uint8))
+
+
+def test_as_it_is_nothing_is_done_to_a_scan(tmp_path):
+    """Tilted, padded with zeros and a thin slab."""
+    voxels = np.zeros((30, 30, 3), np.int16)
+    voxels[5:25, 5:25] = np.random.default_rng(0).integers(-1000, 1000, (20, 20, 3))
+    one = scan(tmp_path, voxels, tilted(40))
+    assert view_of(one, Posture())[1] != []
+    view, notices = view_of(one, Posture(as_it_is=True))
+    assert (view.grid, notices) == (one.grid, [])
+    assert view.voxels is one.voxels
+    labels = np.ones(one.grid.shape, np.uint8)
+    assert view.labels_in_scan(labels) is labels

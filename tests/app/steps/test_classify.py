@@ -13,3 +13,10 @@ def test_it_is_argmax_and_only_reads():
     scores = np.random.default_rng(0).normal(size=(14, 5, 6, 7)).astype(np.float32)
     scores.flags.writeable = False
     assert_array_equal(classify(scores), scores.argmax(0).astype(np.uint8), strict=True)
+
+
+def test_regions_are_painted_in_their_order_where_their_score_is_above_zero():
+    """Three regions, painted as 2, 1 and 3: nothing, the first, the second over it, the third over both, the third."""
+    scores = np.array([[-1, 2, 3, 1, 0], [-5, 0, 1, 9, -1], [-2, -1, -1, 0.1, 1]], np.float32).reshape(3, 1, 1, 5)
+    scores.flags.writeable = False
+    assert_array_equal(classify(scores, (2, 1, 3)), np.array([[[0, 2, 1, 3, 3]]], np.uint8), strict=True)

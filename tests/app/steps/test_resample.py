@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -190,3 +192,58 @@ def test_without_averages_blocks_are_skipped_over():
     voxels = np.array([0, 9, 0, 0, 9, 0], np.int16)
     assert_allclose(along_each_axis(voxels, 2, Resampling()), [3, 3])
     assert_allclose(along_each_axis(voxels, 2, PLAIN), [9, 9])
+
+
+APART = Resampling(averages=False, separates_axis_above=3.0)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("count", "taken"),
+    [
+        pytest.param(1, [2], id="one: of the two in the middle the later"),
+        pytest.param(3, [0, 2, 3], id="coarser: at 0.17, 1.5 and 2.83"),
+        pytest.param(4, [0, 1, 2, 3], id="the same"),
+        pytest.param(8, [0, 0, 1, 1, 2, 2, 3, 3], id="finer"),
+    ],
+)
+def test_planes_apart_are_taken_as_they_are(axis, count, taken):
+    """Four planes of 3 x 5 voxels across each axis: interpolated in the plane, and nothing between planes."""
+    planes = np.random.default_rng(0).integers(-1000, 1000, (4, 3, 5)).astype(np.int16)
+    order = [[0, 1, 2], [1, 0, 2], [1, 2, 0]][axis]  # of the planes' axes, as the volume has them
+    for how in (APART, replace(APART, interpolation="cubic"), replace(APART, interpolation="nearest")):
+        alone = Grid((1, 3, 5), (1.0, 2.0, 1.0))
+        free = replace(how, separates_axis_above=None)
+        each = [resample(plane[None], alone, Grid((1, 6, 4), (1.0, 1.0, 1.25)), free)[0] for plane in planes]
+        expected = np.stack([each[index] for index in taken])
+        source = Grid(planes.transpose(order).shape, tuple(np.array([6.0, 2.0, 1.0])[order]))
+        target = Grid(expected.transpose(order).shape, tuple(np.array([24 / count, 1.0, 1.25])[order]))
+        got = resample(planes.transpose(order), source, target, how, apart=axis)
+        assert got.dtype == np.float32
+        assert got.flags.c_contiguous
+        assert_allclose(got, expected.transpose(order), atol=1e-3)
+
+
+def test_what_a_spline_overshoots_is_cut_to_the_values_of_the_volume_or_of_the_plane():
+    """A step to 10 in one plane and to 20 in the other."""
+    voxels = np.zeros((2, 1, 8), np.float32)
+    voxels[0, 0, 4:], voxels[1, 0, 4:] = 10, 20
+    source, target = Grid((2, 1, 8), (4.0, 1.0, 1.0)), Grid((2, 1, 16), (4.0, 1.0, 0.5))
+    free = resample(voxels, source, target, replace(APART, interpolation="cubic"))
+    assert free[0].max() > 10.5
+    assert free.min() < -1
+    kept = replace(APART, interpolation="cubic", keeps_range=True)
+    assert_allclose(resample(voxels, source, target, kept), free.clip(0, 20), atol=1e-5)
+    by_plane = resample(voxels, source, target, kept, apart=0)
+    assert_allclose(by_plane, np.stack([free[0].clip(0, 10), free[1].clip(0, 20)]), atol=1e-5)
+
+
+def test_a_spline_may_be_of_averages_and_begin_at_the_first_voxel():
+    """Pairs of a ramp are averaged first, whose values lie half a voxel further on; and at 0, 1.5, 3, ... of it."""
+    ramp = np.arange(80, dtype=np.float32).reshape(1, 1, -1)
+    source = Grid((1, 1, 80), (1.0, 1.0, 1.0))
+    got = resample(ramp, source, grid_of_shape(source, (1, 1, 40)), Resampling(interpolation="cubic")).ravel()
+    assert_allclose(got[8:-8], np.arange(40)[8:-8] * 2 + 0.5, atol=1e-3)
+    how = Resampling(averages=False, alignment="first-voxel", interpolation="cubic")
+    got = resample(ramp, source, grid_from_first_voxel(source, (1.0, 1.0, 1.5)), how).ravel()
+    assert_allclose(got[8:-10], 1.5 * np.arange(len(got))[8:-10], atol=1e-3)

@@ -13,6 +13,10 @@ from app.steps.restore import restore
 
 
 def interpolate_every_voxel_then_argmax(scores, shape):
+    return interpolate_every_voxel(scores, shape).argmax(0).astype(np.uint8)
+
+
+def interpolate_every_voxel(scores, shape):
     """Plain and slow: each axis in turn, every class at full resolution."""
     full = scores.astype(np.float64)
     for axis, size in enumerate(shape, 1):
@@ -22,7 +26,7 @@ def interpolate_every_voxel_then_argmax(scores, shape):
         high = np.minimum(low + 1, fine - 1)
         weight = (position - low).reshape([-1 if a == axis else 1 for a in range(4)])
         full = full.take(low, axis) * (1 - weight) + full.take(high, axis) * weight
-    return full.argmax(0).astype(np.uint8)
+    return full
 
 
 @pytest.mark.parametrize(
@@ -145,3 +149,25 @@ def test_a_voxels_label_comes_back_where_it_was(alignment):
         expected = np.zeros(scan.shape, np.uint8)
         expected[tuple(a + b for a, b in zip(voxel, box.start, strict=True))] = 1
         assert_array_equal(got, expected, strict=True)
+
+
+@pytest.mark.parametrize("shape", [(7, 9, 12), (4, 3, 5), (23, 31, 17)])
+def test_regions_are_painted_of_interpolated_scores(shape):
+    """Where large areas are alike, and where they are not; ids in another order than the channels."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (6, 7, 8)), indexing="ij")
+    smooth = np.stack([0.7 - z**2 - y**2 - x**2, x - 0.2, y + z + 0.013])
+    box, grid = Box((0, 0, 0), shape), Grid(shape, (1.0, 1.0, 1.0))
+    for scores in (smooth.astype(np.float32), np.random.default_rng(5).normal(size=(3, 6, 7, 8)).astype(np.float32)):
+        got = restore(scores, classify(scores, (3, 1, 2)), box, grid, regions=(3, 1, 2))
+        full = interpolate_every_voxel(scores, shape)
+        expected = np.where(full[2] > 0, 2, np.where(full[1] > 0, 1, np.where(full[0] > 0, 3, 0)))
+        assert_array_equal(got, expected.astype(np.uint8), strict=True)
+
+
+def test_along_an_axis_apart_labels_are_those_of_the_nearest_plane():
+    """Two planes for five, at -0.3, 0.1, 0.5, ...: where a tenth of the stronger one's scores would win."""
+    scores = np.array([[[[1.0]], [[0.0]]], [[[0.0]], [[10.0]]]], np.float32)
+    grid, model_grid = Grid((5, 1, 1), (1.0, 1.0, 1.0)), Grid((2, 1, 1), (2.5, 1.0, 1.0))
+    for apart, expected in ((None, [0, 1, 1, 1, 1]), (0, [0, 0, 1, 1, 1])):
+        where = positions(grid, model_grid, (2, 1, 1), "half-pixel", apart)
+        assert restore(scores, classify(scores), whole(grid), grid, positions=where).ravel().tolist() == expected

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 from app.models.bundle import Bundle, Intensity, ScanIntensity, Window
 from app.steps.classify import classify
-from app.steps.segment import averaged, segment, softmax
+from app.steps.segment import averaged, mirrored, segment, softmax
 from app.steps.walk import Walk, middle_windows
 from app.steps.windows import plan_windows
 from tests.models import LOCALISER
@@ -312,3 +312,45 @@ def test_scores_win_where_probabilities_would_not():
         engine = lambda part, answers=answers: constant(*next(answers))(part)  # noqa: E731
         got = segment(np.zeros((7, 1, 1), np.float32), but(window | {"adds": adds}, labels=TWO), engine)
         assert classify(got)[3, 0, 0] == winner
+
+
+def where_it_lies(volume):
+    """Two classes: the volume, and as much more the further along each axis."""
+    z, y, x = np.meshgrid(*(np.arange(n) for n in volume.shape), indexing="ij")
+    return np.stack([volume, volume + 100 * z + 10 * y + x]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        # of two planes, three rows and four columns: 0 and 1 along a mirrored axis become 0.5 each, and so on
+        pytest.param("", None, id="none"),
+        pytest.param("z", (50, None, None), id="z"),
+        pytest.param("xz", (50, None, 1.5), id="x and z"),
+        pytest.param("zyx", (50, 10, 1.5), id="all"),
+    ],
+)
+def test_mirrored_windows_are_averaged(axes, expected):
+    volume = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    engines = mirrored(where_it_lies, tuple(axes))
+    assert len(engines) == 2 ** len(axes)
+    for engine in engines:
+        assert_allclose(engine(volume)[0], volume)
+    got = averaged(engines, bundle())(volume)
+    along = [np.arange(n) * step for n, step in zip((2, 3, 4), (100, 10, 1), strict=True)]
+    for axis, mean in enumerate(expected or ()):
+        along[axis] = along[axis] if mean is None else np.full(len(along[axis]), mean)
+    z, y, x = np.meshgrid(*along, indexing="ij")
+    assert_allclose(got, np.stack([volume, volume + z + y + x]), rtol=1e-5)
+
+
+def test_a_network_that_keeps_its_buffer_may_be_mirrored():
+    buffer = np.zeros((2, 1, 1, 3), np.float32)
+
+    def engine(volume):
+        buffer[:] = volume
+        return buffer
+
+    volume = np.array([[[1, 2, 6]]], np.float32)
+    got = averaged(mirrored(engine, ("x",)), bundle())(volume)
+    assert_allclose(got, np.stack([volume, volume]))

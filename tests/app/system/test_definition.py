@@ -646,3 +646,115 @@ def test_a_stage_may_be_merged_with_what_it_was_merged_into(tmp_path, many):
 )
 def test_names_of_a_merge(maps, expected):
     assert merged_names(maps) == expected
+
+
+ONE_STAGE = """
+title = "one stage"
+[result]
+of = "segment"
+[stage.segment]
+bundle = "fine"
+engine = "openvino-float32"
+precision = "f32"
+"""
+ENGINE = 'engine = "openvino-float32"\nprecision = "f32"'
+WALK = '[stage.segment.walk]\nrule = "until-organ"\nlabel = "liver"\nmin_ml = 1\n'
+CLEAN = '[[stage.segment.clean]]\nrule = "large-parts"\nmin_share = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("posture", "said"),
+    [
+        ("as_it_is = true", None),
+        ("as_it_is = true\nupright_mm = 2", "posture: as_it_is goes with no other choice"),
+        ("as_it_is = true\nmin_height_mm = 1\nfilled_to_mm = 2", "posture: as_it_is goes with no other choice"),
+        ("as_it_is = false\nupright_mm = 2", None),
+        ("as_it_is = 1", "field posture.as_it_is must be true or false"),
+    ],
+)
+def test_a_scan_may_be_taken_as_it_is(tmp_path, posture, said):
+    path = tmp_path / "own.toml"
+    path.write_text(WHOLE[: WHOLE.index("[posture]")] + f"[posture]\n{posture}\n")
+    if said is None:
+        assert load_system(str(path)).posture.as_it_is == ("true" in posture)
+        return
+    with pytest.raises(SetupError, match=re.escape(said)):
+        load_system(str(path))
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ('["z", "y", "x"]', None),
+        ('["x"]', None),
+        ("[]", None),
+        ('["x", "x"]', "stage.segment: mirror_axes must be of z, y and x, each once, found ['x', 'x']"),
+        ('["c"]', "stage.segment: mirror_axes must be of z, y and x"),
+        ('"zyx"', "field stage.segment.mirror_axes must be a list"),
+        ("[0, 1]", "field stage.segment.mirror_axes[0] must be text"),
+    ],
+)
+def test_axes_that_may_be_mirrored(tmp_path, axes, said):
+    path = tmp_path / "own.toml"
+    path.write_text(ONE_STAGE + f"mirror_axes = {axes}\n")
+    if said is None:
+        assert load_system(str(path)).stage["segment"].mirror_axes == tuple(re.findall(r"\w", axes))
+        return
+    with pytest.raises(SetupError, match=re.escape(said)):
+        load_system(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "said"),
+    [
+        ({"regions": [1, 2]}, "", None),
+        ({"orientation": "ras", "crops_to_nonzero": True}, "", None),
+        ({"orientation": "ras"}, WALK, "stage.segment.walk: walks go along the patient's axes"),
+        ({"regions": [1, 2]}, WALK, "field stage.segment: own has regions, which no rule of walk or clean knows"),
+        ({"regions": [1, 2]}, CLEAN, "field stage.segment: own has regions, which no rule of walk or clean knows"),
+        ({"orientation": "file", "crops_to_nonzero": True}, CLEAN, None),
+    ],
+)
+def test_what_rules_know_of_a_bundle(tmp_path, changes, more, said):
+    own = bundle_file(tmp_path, "own", **changes)
+    path = tmp_path / "own.toml"
+    path.write_text(ONE_STAGE.replace('"fine"', f'"{own}"') + more)
+    if said is None:
+        load_system(str(path))
+        return
+    with pytest.raises(SetupError, match=re.escape(said.replace(": own has", f": {own} has"))):
+        load_system(str(path))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        ({}, {"crops_to_nonzero": True, "orientation": "file"}, None),
+        ({"orientation": "ras"}, {}, None),
+        ({"crops_to_nonzero": True}, {}, "field doubt.first: first crops_to_nonzero, and it must see the whole scan"),
+        ({"regions": [1, 2]}, {}, "field doubt: first has regions, of which none leads the others"),
+        ({}, {"regions": [1, 2]}, "field doubt: then has regions, of which none leads the others"),
+    ],
+)
+def test_what_may_be_doubted(tmp_path, first, then, said):
+    bundles = [bundle_file(tmp_path, "first", **first), bundle_file(tmp_path, "then", **then)]
+    path = tmp_path / "own.toml"
+    text = ONE_STAGE.replace('"fine"', f'"{bundles[1]}"').replace(
+        "[stage.segment]", f'[stage.search]\nbundle = "{bundles[0]}"\n{ENGINE}\n[stage.segment]\nsees = "box"'
+    )
+    region = '[region.box]\nof = "search"\nrule = "margin-box"\nmargin_mm = 5\n'
+    path.write_text(text + region + DOUBT.replace('"locate"', '"search"'))
+    if said is None:
+        load_system(str(path))
+        return
+    with pytest.raises(SetupError, match=re.escape(said)):
+        load_system(str(path))
+
+
+@pytest.mark.parametrize("change", [{"orientation": "ras"}, {"crops_to_nonzero": True}, {"regions": [2, 1]}])
+def test_bundles_that_are_averaged_are_fed_and_read_alike_in_every_way(tmp_path, change):
+    one, other = bundle_file(tmp_path, "one"), bundle_file(tmp_path, "other", **change)
+    path = tmp_path / "own.toml"
+    path.write_text(ONE_STAGE.replace('"fine"', f'"{one}"') + f'with_bundles = ["{other}"]\n')
+    with pytest.raises(SetupError, match=f"has another {next(iter(change))} than"):
+        load_system(str(path))
