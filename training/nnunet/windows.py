@@ -41,7 +41,7 @@ def windows_of(scans: Sequence[Path], system: System, bundle: Bundle, count: int
     rng = np.random.default_rng(0)
     each, taken = -(-count // len(scans)), []
     for scan in scans:
-        seen = _Seen(bundle.channels, each, rng)
+        seen = KeptWindows(bundle.channels, each, rng)
         models = {STAGE: Model(bundle, seen)}
         with tempfile.TemporaryDirectory(prefix="windows-") as folder:
             target = Path(folder) / "mask.nii.gz"
@@ -54,7 +54,7 @@ def windows_of(scans: Sequence[Path], system: System, bundle: Bundle, count: int
     return [taken[index] for index in order[:count]]
 
 
-class _Seen:
+class KeptWindows:
     """An engine that finds nothing and keeps `count` of the windows that it is given, all as likely."""
 
     def __init__(self, channels: int, count: int, rng: np.random.Generator) -> None:
