@@ -22,7 +22,8 @@ from app.models.bundle import load_bundle
 from app.run.resources import thread_count
 from app.system.definition import SYSTEMS, WEIGHTS, System, read_system
 from app.types import Volume
-from training.export import quantised, save_ir
+from training.export import FLOAT32, INT8, quantised, save_ir
+from training.networks.exact_norm import with_exact_norms
 from training.nnunet.archive import DATASET, PLANS, Trained, opened
 from training.nnunet.bundle import (
     description,
@@ -30,14 +31,14 @@ from training.nnunet.bundle import (
     own_steps,
     read_card,
     save_network,
-    share_engines,
+    share_engine,
     with_accuracy,
     write_card,
 )
 from training.nnunet.checkpoint import Checkpoint, read_checkpoint
 from training.nnunet.network import network_of
 from training.nnunet.plans import Plan, read_plan
-from training.nnunet.proof import proof_of_scores
+from training.nnunet.proof import known_scores, proof_of_scores
 from training.nnunet.systems import beyond_the_abdomen, fast_system, int8_system, own_system
 from training.nnunet.tables import read_table
 from training.nnunet.whole_case import check_package, predicted, proof_of_case
@@ -144,12 +145,18 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
         folder = shop / name
         folder.mkdir()
         network = network_of(plan, checkpoint.weights, file)
-        save_network(network, plan, folder)
+        known = known_scores(plan, checkpoint.weights, network, file)
+        save_network(with_exact_norms(network), plan, folder)
+        _plain(folder).mkdir()
+        save_network(network, plan, _plain(folder))
         table = description(plan, name, own_steps(plan), _came_from(plan, checkpoint, file, fold))
         bundle = write_card(folder, table, {})
-        proof = proof_of_scores(plan, checkpoint.weights, network, bundle, file, threads)
+        proof = proof_of_scores(plan, known, bundle, threads)
         _check_proof(proof, choices.most_difference, file)
         write_card(folder, table, {RAW_SCORES: proof})
+        if choices.fast:
+            plain = write_card(_plain(folder), table, {})
+            write_card(_plain(folder), table, {RAW_SCORES: proof_of_scores(plan, known, plain, threads)})
         say(
             f"{name}: raw scores differ by {proof['largest_difference']:.1e} at the most from {proof['against']}; the "
             f"largest is {proof['largest_score']:.3g}"
@@ -158,6 +165,11 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
     if plan is None or first is None:
         raise SetupError(f"{choices.model}: has no fold with a checkpoint")
     return Imported(plan, _mirror_axes(choices, plan, first), folders)
+
+
+def _plain(folder: Path) -> Path:
+    """Beside a bundle in the making: the network with OpenVINO's own norms, which are quicker and less exact."""
+    return folder.with_name(f"{folder.name}.plain")
 
 
 def _plan(choices: Choices, trained: Trained, checkpoint: Checkpoint, file: Path) -> Plan:
@@ -229,7 +241,7 @@ def _quantise(
     threads: int,
     say: Callable[[str], None],
 ) -> None:
-    model = openvino.Core().read_model(folder / "model.xml")
+    model = openvino.Core().read_model(_plain(folder) / "model.xml")
     save_ir(
         quantised(model, [window[None, None] for window in calibrated]), folder / "model-int8.xml", as_float16=False
     )
@@ -254,9 +266,11 @@ def _fast_bundles(name: str, imported: Imported, shop: Path) -> Imported:
         fast = f"{name}{FAST}{source.name.removeprefix(name)}"
         folder = shop / fast
         folder.mkdir()
-        share_engines(source, folder)
+        share_engine(FLOAT32, _plain(source), folder)
+        share_engine(INT8, source, folder)
         new = description(imported.plan, fast, fast_steps(imported.plan), card["training"])
-        write_card(folder, new, card["accuracy"])  # of the engines, which are the same
+        of_int8 = {key: card["accuracy"][key] for key in (OF_INT8,) if key in card["accuracy"]}
+        write_card(folder, new, read_card(_plain(source))["accuracy"] | of_int8)
         folders.append(folder)
     return Imported(imported.plan, imported.mirror_axes, folders)
 

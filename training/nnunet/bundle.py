@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from app.models.bundle import AXES, FILE_NAME, Bundle, load_bundle
-from training.export import engine_files, in_openvino, save_ir
-from training.networks.planned_unet import PlannedUNet
+from training.export import ENGINE_FILES, engine_files, in_openvino, save_ir
 from training.nnunet.plans import Plan
 
 ROLE = "nnunet"
@@ -67,7 +67,7 @@ def description(plan: Plan, name: str, steps: dict[str, Any], came_from: dict[st
     return table | steps | {"training": came_from | {"patch": plan.window}}
 
 
-def save_network(network: PlannedUNet, plan: Plan, folder: Path) -> None:
+def save_network(network: nn.Module, plan: Plan, folder: Path) -> None:
     """`model.xml` and `model.bin` in float32, weights too: what a proof compares is what runs."""
     example = torch.zeros(1, 1, *plan.window)
     save_ir(in_openvino(network, example, ANY_SIZE), folder / "model.xml", as_float16=False)
@@ -95,10 +95,10 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def share_engines(source: Path, target: Path) -> None:
-    """The engines' files of one bundle in another one as well: one copy on the disk where it knows hard links."""
-    for files in engine_files(source).values():
-        for name in files:
+def share_engine(engine: str, source: Path, target: Path) -> None:
+    """An engine's files of one folder in another one as well: one copy on the disk where it knows hard links."""
+    for name in ENGINE_FILES[engine]:
+        if (source / name).exists():
             try:
                 os.link(source / name, target / name)
             except OSError:  # another file system, or one without links

@@ -48,12 +48,15 @@ def made_up_window(plan: Plan) -> Volume:
     return window
 
 
-def proof_of_scores(
-    plan: Plan, weights: Weights, network: PlannedUNet, bundle: Bundle, path: Path, threads: int
-) -> dict[str, Any]:
-    """What `bundle.json` says of it. weights: by nnU-Net's keys, of the checkpoint in `path`."""
+def known_scores(plan: Plan, weights: Weights, network: PlannedUNet, path: Path) -> Scores:
+    """Of the made-up window, by nnU-Net's class where it is here. weights: by nnU-Net's keys, of `path`."""
     window = made_up_window(plan)
-    theirs = scores_of_package(plan, weights, window, path) if has_package() else _scores(network, window)
+    return scores_of_package(plan, weights, window, path) if has_package() else _scores(network, window)
+
+
+def proof_of_scores(plan: Plan, theirs: Scores, bundle: Bundle, threads: int) -> dict[str, Any]:
+    """What `bundle.json` says of it. theirs: `known_scores`."""
+    window = made_up_window(plan)
     ours = load_engine(bundle, FLOAT32, "f32", threads, pinned=False)(window)
     return {
         "against": f"{PACKAGE} {metadata.version(PACKAGE)}" if has_package() else "this project's network in torch",
