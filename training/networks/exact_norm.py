@@ -28,8 +28,9 @@ class ExactNorm(nn.Module):
 
 
 def _mean(features: Tensor) -> Tensor:
-    """(batch, channel, 1, 1, 1)."""
-    return features.mean(4, keepdim=True).mean(3, keepdim=True).mean(2, keepdim=True)
+    """(batch, channel, 1, 1, 1). Of three means in a row OpenVINO makes one again, of a sum amid them it does not."""
+    z, _, x = features.shape[2:]
+    return features.sum(4, keepdim=True).mean(3, keepdim=True).sum(2, keepdim=True) / (z * x)
 
 
 def with_exact_norms(network: nn.Module) -> nn.Module:
