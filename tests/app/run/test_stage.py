@@ -313,33 +313,40 @@ def test_what_is_not_walked_is_background_on_the_way_back_too():
     assert (mask == answer.labels).all()
 
 
-def test_a_model_sees_the_axes_that_it_was_trained_on_and_its_answer_lies_as_the_body():
-    """A block that is off the middle everywhere, in a file that runs to the head, to the right and to the front."""
+@pytest.mark.parametrize(
+    ("orientation", "as_seen", "model_spacing"),
+    [
+        pytest.param("patient", lambda body: body, (5.0, 4.0, 3.0), id="as the body lies"),
+        pytest.param("ras", lambda body: body[:, ::-1, ::-1], (5.0, 4.0, 3.0), id="to the right and to the front"),
+        pytest.param("file", lambda body: body[:, ::-1, ::-1].transpose(1, 2, 0), (4.0, 3.0, 5.0), id="as the file"),
+    ],
+)
+def test_a_model_sees_the_axes_that_it_was_trained_on_and_its_answer_lies_as_the_body(
+    orientation, as_seen, model_spacing
+):
+    """A block off the middle along every axis; the file's run to the head, to the right, and to the front."""
     file = Orientation((0, 2, 1), (False, True, True))
     voxels = np.full((8, 10, 12), -1000, np.int16)
     voxels[1:3, 1:4, 2:7] = 40
-    spacing = (5.0, 4.0, 3.0)
-    for orientation, lies in (
-        ("patient", voxels),
-        ("ras", voxels[:, ::-1, ::-1]),
-        ("file", voxels[:, ::-1, ::-1].transpose(2, 1, 0)[::1].transpose(1, 2, 0).transpose(2, 0, 1)),
-    ):
-        bundle = replace(FINE, labels=("background", "organ"), spacing_mm=spacing, orientation=orientation)
-        if orientation == "file":  # its last axis is y, then x, then z, two of them the other way
-            lies = voxels[:, ::-1, ::-1].transpose(1, 2, 0)
-            bundle = replace(bundle, spacing_mm=(4.0, 3.0, 5.0))
-        bundle = replace(bundle, window=Window(lies.shape, lies.shape, 1, 0.5))
-        network = Shown()
-        grid = Grid(voxels.shape, spacing)
-        answer = run_stage(voxels, grid, None, STAGE, Model(bundle, network), timed=lambda _: nullcontext(), file=file)
-        hu = network.volumes[0] * FINE.intensity.deviation + FINE.intensity.mean
-        assert_allclose(hu, lies, atol=0.01)
-        assert_allclose(answer.scores[1] * FINE.intensity.deviation + FINE.intensity.mean, voxels, atol=0.01)
-        assert_array_equal(answer.labels, (voxels > -50).astype(np.uint8), strict=True)
-        assert [where.tolist() for where in answer.positions] == [list(range(n)) for n in voxels.shape]
-        assert_array_equal(
-            restore(answer.scores, answer.labels, answer.box, grid, positions=answer.positions) == 1, voxels == 40
-        )
+    lies, grid, network = as_seen(voxels), Grid(voxels.shape, (5.0, 4.0, 3.0)), Shown()
+    bundle = replace(
+        FINE,
+        labels=("background", "organ"),
+        spacing_mm=model_spacing,
+        orientation=orientation,
+        window=Window(lies.shape, lies.shape, 1, 0.5),
+    )
+    answer = run_stage(voxels, grid, None, STAGE, Model(bundle, network), timed=lambda _: nullcontext(), file=file)
+
+    def hounsfield(values):
+        return values * FINE.intensity.deviation + FINE.intensity.mean
+
+    assert_allclose(hounsfield(network.volumes[0]), lies, atol=0.01)
+    assert_allclose(hounsfield(answer.scores[1]), voxels, atol=0.01)
+    assert_array_equal(answer.labels, (voxels > -50).astype(np.uint8), strict=True)
+    assert [where.tolist() for where in answer.positions] == [list(range(n)) for n in voxels.shape]
+    mask = restore(answer.scores, answer.labels, answer.box, grid, positions=answer.positions)
+    assert_array_equal(mask == 1, voxels == 40)
 
 
 def test_what_is_not_zero_is_seen_and_the_rest_is_background():
