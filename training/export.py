@@ -23,7 +23,7 @@ import numpy as np
 import openvino
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from app.errors import VisceraError
 from app.models.bundle import AXES, ENGINES, FILE_NAME, TORCHSCRIPT, Bundle, load_bundle
@@ -43,6 +43,11 @@ ROUNDING_SHARE = 0.01  # of the largest score, that float16 weights may move one
 ROUNDING_SAMPLES = 4
 AGREEMENT_SAMPLES = 8
 FLOAT32, INT8 = "openvino-float32", "openvino-int8"
+ENGINE_FILES = {
+    FLOAT32: ("model.xml", "model.bin"),
+    INT8: ("model-int8.xml", "model-int8.bin"),
+    TORCHSCRIPT: ("model.pt",),
+}
 
 
 def trained_network(recipe: Recipe, run: Path) -> nn.Module:
@@ -91,18 +96,26 @@ def export_openvino(
     weights are stored."""
     example = torch.from_numpy(samples[0])
     shape = [1, 1, -1, -1, -1] if recipe.role == "fine" else list(example.shape)
-    model = openvino.convert_model(network, example_input=example, input=[("volume", shape)])
+    model = in_openvino(network, example, shape)
     if FLOAT32 in engines:
         save_ir(model, folder / "model.xml", as_float16=as_float16)
-    if INT8 not in engines:
-        return
-    quantised = nncf.quantize(
+    if INT8 in engines:
+        save_ir(quantised(model, samples), folder / "model-int8.xml", as_float16=as_float16)
+
+
+def in_openvino(network: nn.Module, example: Tensor, shape: Sequence[int]) -> openvino.Model:
+    """The network traced with `example`; shape: that of its volumes, -1 along an axis of any length."""
+    return openvino.convert_model(network, example_input=example, input=[("volume", list(shape))])
+
+
+def quantised(model: openvino.Model, samples: Sequence[NDArray[np.float32]]) -> openvino.Model:
+    """The model with INT8 layers, calibrated on volumes (1, 1, z, y, x) as the network is given them."""
+    return nncf.quantize(
         model,
         nncf.Dataset(samples),
         preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: leaky ReLU is not centred
         subset_size=len(samples),
     )
-    save_ir(quantised, folder / "model-int8.xml", as_float16=as_float16)
 
 
 def save_ir(model: openvino.Model, path: Path, *, as_float16: bool) -> None:
@@ -172,11 +185,6 @@ def agreement(bundle: Bundle, samples: list[NDArray[np.float32]]) -> float:
 
 def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of `bundle.json`, as `app.models.bundle` reads it."""
-    engines = {
-        FLOAT32: ("model.xml", "model.bin"),
-        INT8: ("model-int8.xml", "model-int8.bin"),
-        TORCHSCRIPT: ("model.pt",),
-    }
     stage = recipe.stages[-1]
     table: dict[str, Any] = {
         "name": recipe.name,
@@ -194,16 +202,21 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Pat
         table["resampling"] = recipe.export.resampling
     if recipe.export.licence:
         table["licence"] = recipe.export.licence
-    table["files"] = {
-        engine: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
-        for engine, files in engines.items()
-        if all((folder / name).exists() for name in files)
-    }
+    table["files"] = engine_files(folder)
     table["training"] = {"recipe": recipe_name, **past}
     if recipe.role == "fine":
         table["training"]["patch"] = stage.shape  # the windows of those who segment as they train
     table["accuracy"] = {}
     return table
+
+
+def engine_files(folder: Path) -> dict[str, dict[str, str]]:
+    """Of every engine that is there the files and the SHA-256 of each, as a bundle names them."""
+    return {
+        engine: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files}
+        for engine, files in ENGINE_FILES.items()
+        if all((folder / name).exists() for name in files)
+    }
 
 
 def main() -> None:

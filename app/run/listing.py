@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from app.run.report import finite
-from app.system.catalogue import Entry, Measured
+from app.system.catalogue import Entry, Measured, Proof
 
 WIDTH = 115
 HARD_SPACE = "\N{NO-BREAK SPACE}"
@@ -25,7 +25,15 @@ def as_text(entries: Sequence[Entry], default: str) -> str:
 def _facts(entry: Entry) -> str:
     if entry.error is not None or entry.size_mb is None:
         return f"cannot be run: {entry.error}"
-    return f"{', '.join(entry.bundles)}: {entry.size_mb:.1f} MB; {_figures(entry.measured)}"
+    facts = f"{', '.join(entry.bundles)}: {entry.size_mb:.1f} MB; {_figures(entry.measured)}"
+    return facts if entry.proof is None else f"{facts}; {_proof(entry.proof)}"
+
+
+def _proof(proof: Proof) -> str:
+    text = f"raw scores within {proof.largest_difference:.0e} of {proof.against}"
+    if proof.same_label is None:
+        return text
+    return f"{text}, {proof.same_label:.3%} of a scan's voxels as {proof.same_label_as}"
 
 
 def _figures(measured: Measured | None) -> str:

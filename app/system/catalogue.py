@@ -18,6 +18,7 @@ from app.system import definition
 from app.system.definition import System, load_system, mask_labels, read_system, system_names
 
 FILE_NAME = "measured.json"
+COMPARED = "openvino-float32"  # the engine whose scores a proof is of
 MEGABYTE = 1e6  # of files
 
 
@@ -44,6 +45,20 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """How far an imported model is what it was imported from, as its bundles say (`training.import_nnunet`).
+
+    largest_difference: of raw scores, over all bundles, from those of `against`. same_label: share of a scan's voxels
+    that have the label which the original program gives them, and which program that was.
+    """
+
+    largest_difference: float
+    against: str
+    same_label: float | None = None
+    same_label_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A system. error: why it cannot be loaded, which leaves unknown what its file or its bundles would say.
 
@@ -56,6 +71,7 @@ class Entry:
     size_mb: float | None = None
     labels: tuple[str, ...] = ()
     measured: Measured | None = None
+    proof: Proof | None = None
     error: str | None = None
 
 
@@ -75,10 +91,11 @@ def _entry(name: str, measured: Measured | None) -> Entry:
     try:
         load_system(name)
         labels, size, weights = mask_labels(system), size_mb(system), weights_of(system)
+        proof = proof_of(system)
     except SetupError as error:
         return Entry(name, system.title, bundles, error=str(error))
     current = measured if measured is not None and measured.weights in ("", weights) else None
-    return Entry(name, system.title, bundles, size, labels, current)
+    return Entry(name, system.title, bundles, size, labels, current, proof)
 
 
 def bundles_of(system: System) -> tuple[str, ...]:
@@ -100,6 +117,22 @@ def size_mb(system: System) -> float:
 def weights_of(system: System) -> str:
     """A word that changes with any of the weights, from the SHA-256 that its bundles say."""
     return hashlib.sha256("".join(_engine_files(system).values()).encode()).hexdigest()[:12]
+
+
+def proof_of(system: System) -> Proof | None:
+    """Of the bundles that run in float32, as they were compared; None where none of them was imported."""
+    stages = [stage for stage in system.stage.values() if stage.engine == COMPARED]
+    cards = [load_bundle(definition.WEIGHTS / name).accuracy for stage in stages for name in stage.bundles]
+    compared = [card["raw_scores"] for card in cards if "raw_scores" in card]
+    whole = next((card["whole_case"] for card in cards if "whole_case" in card), None)
+    try:
+        if not compared:
+            return None
+        worst = max(compared, key=lambda scores: float(scores["largest_difference"]))
+        same = (None, "") if whole is None else (float(whole["same_label"]), str(whole["against"]))
+        return Proof(float(worst["largest_difference"]), str(worst["against"]), *same)
+    except (KeyError, TypeError, ValueError):  # a free table: another program may have its own there
+        return None
 
 
 def _engine_files(system: System) -> dict[Path, str]:

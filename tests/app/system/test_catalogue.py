@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import SetupError
 from app.system import catalogue, definition
-from app.system.catalogue import Measured, bundles_of, entries, read_measured, size_mb, weights_of
+from app.system.catalogue import Measured, Proof, bundles_of, entries, proof_of, read_measured, size_mb, weights_of
 from app.system.definition import load_system, mask_labels, read_system
 from tests.made_up import save_bundle, save_project
 
@@ -86,3 +86,24 @@ def test_a_bundle_lists_where_no_engine_could_run(project, monkeypatch):
     save_bundle(project / "weights" / "lost")
     monkeypatch.setattr("app.models.engine.load_engine", lambda *_, **__: pytest.fail("an engine was loaded"))
     assert [entry.name for entry in catalogue.entries() if entry.error] == ["torn"]
+
+
+def with_accuracy(project, bundle, accuracy):
+    path = project / "weights" / bundle / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": accuracy}))
+
+
+def test_a_proof_is_of_the_bundles_that_run_in_float32(project):
+    scores = {"largest_difference": 1e-6, "against": "a network"}
+    with_accuracy(project, "fine", {"raw_scores": scores, "whole_case": {"same_label": 0.5, "against": "a program"}})
+    found = {entry.name: entry.proof for entry in entries()}
+    assert found["ours-float32"] == Proof(1e-6, "a network", 0.5, "a program")
+    assert found["ours"] is None
+    with_accuracy(project, "fine", {"raw_scores": scores})
+    assert proof_of(load_system("ours-float32")) == Proof(1e-6, "a network")
+
+
+@pytest.mark.parametrize("scores", [1, {"largest_difference": "little", "against": ""}, {"against": "a network"}])
+def test_a_table_of_accuracy_that_somebody_else_filled_is_no_proof(project, scores):
+    with_accuracy(project, "fine", {"raw_scores": scores})
+    assert proof_of(load_system("ours-float32")) is None
