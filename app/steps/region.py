@@ -7,20 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.grid import Box, Grid, grid_of_shape
-from app.types import Labels, Shape
+from app.types import Labels, Shape, Spacing
 
 ROUNDING_MM = 1e-6  # what products of voxels and spacings may be off
 
 
 def organ_box(
-    labels: Labels, grid: Grid, *, min_component_ml: float, min_component_share: float, margin_mm: float
+    labels: Labels,
+    grid: Grid,
+    *,
+    min_component_ml: float,
+    min_component_share: float,
+    margin_mm: float,
+    at_least_mm: Spacing = (0.0, 0.0, 0.0),
 ) -> Box | None:
     """The box of `grid` around all organs of `labels`, a coarser label map of the same extent.
 
     Connected parts are those of all organs together (6 neighbours). None if the largest is below `min_component_ml`.
     Parts smaller than that are left out if they are also below `min_component_share` of the largest (a blob beside a
     whole abdomen, but not the other kidney of a slab that shows little else), unless the box would cut through one: a
-    box whose face runs through a predicted organ grows until none does.
+    box whose face runs through a predicted organ grows until none does. at_least_mm: along (z, y, x), what the box has
+    where the grid is so large: a shorter one grows on both sides alike, as far as there is something.
     """
     coarse = grid_of_shape(grid, _shape(labels))
     parts = cc3d.connected_components(labels > 0, connectivity=6)
@@ -40,8 +47,19 @@ def organ_box(
         if not cut.any():
             break
         kept |= cut
-    (z0, z1), (y0, y1), (x0, x1) = voxels
+    grown = [
+        _grown(*span, math.ceil(length / mm), size)
+        for span, length, mm, size in zip(voxels, at_least_mm, grid.spacing, grid.shape, strict=True)
+    ]
+    (z0, z1), (y0, y1), (x0, x1) = grown
     return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def _grown(start: int, stop: int, count: int, size: int) -> tuple[int, int]:
+    """From `start` to `stop`, or around that `count` voxels of `size`, shifted to where they are."""
+    count = max(min(count, size), stop - start)
+    start = min(max(start - (count - (stop - start)) // 2, 0), size - count)
+    return start, start + count
 
 
 def label_range(

@@ -17,7 +17,7 @@ from app.steps.clean import drop_far, drop_small, drop_small_regions, without
 from app.steps.merge import fallback, overlay, ranked_overlay
 from app.steps.region import box_of_large_regions, box_with_margin, label_range, organ_box
 from app.steps.walk import EVERY_WINDOW, Walk, centre_first, middle_windows, stepped, until_organ
-from app.types import Labels
+from app.types import Labels, Spacing
 
 T = TypeVar("T")
 
@@ -93,17 +93,21 @@ class OrganBox(Locating):
     """One box around all organs (`app.steps.region.organ_box`).
 
     min_component_ml: without a connected part so large nothing was found. min_component_share: smaller parts are
-    dropped if they are below this share of the largest one, too. margin_mm: around what is left.
+    dropped if they are below this share of the largest one, too. margin_mm: around what is left. at_least_mm: along
+    (z, y, x), where the scan has so much.
     """
 
     min_component_ml: float
     min_component_share: float
     margin_mm: float
+    at_least_mm: Spacing = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         _at_least_zero("min_component_ml", self.min_component_ml)
         _share("min_component_share", self.min_component_share)
         _at_least_zero("margin_mm", self.margin_mm)
+        for length in self.at_least_mm:
+            _at_least_zero("at_least_mm", length)
 
     def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:  # noqa: ARG002
         return organ_box(
@@ -112,6 +116,7 @@ class OrganBox(Locating):
             min_component_ml=self.min_component_ml,
             min_component_share=self.min_component_share,
             margin_mm=self.margin_mm,
+            at_least_mm=self.at_least_mm,
         )
 
 

@@ -37,6 +37,7 @@ rule = "organ-box"
 min_component_ml = 20
 min_component_share = 0.02
 margin_mm = 20
+at_least_mm = {window_mm} # a window of the network, so that it sees the body and not what a box is filled up with
 """
 
 
@@ -58,7 +59,8 @@ def fast_system(plan: Plan, bundles: Sequence[str], mirror_axes: Sequence[int]) 
     located = not beyond_the_abdomen(plan)
     title = f"{_title(plan)} with our own steps{' in the box of the abdomen' if located else ''}, in float32"
     sees = 'sees = "abdomen"\n' if located else ""
-    return _head(title) + (LOCATED if located else "") + _stage(bundles, sees, mirror_axes)
+    window_mm = [round(side * mm, 1) for side, mm in zip(plan.window, plan.spacing_mm, strict=True)]
+    return _head(title) + (LOCATED.format(window_mm=window_mm) if located else "") + _stage(bundles, sees, mirror_axes)
 
 
 def int8_system(name: str, text: str) -> str:

@@ -9,9 +9,9 @@ from app.steps.region import box_of_large_regions, box_with_margin, label_range,
 GRID = Grid((16, 80, 160), (10.0, 2.0, 1.0))
 
 
-def box(labels, min_component_ml=0.0, margin_mm=0.0, min_component_share=1.0):
+def box(labels, min_component_ml=0.0, margin_mm=0.0, min_component_share=1.0, at_least_mm=(0.0, 0.0, 0.0)):
     amounts = {"min_component_ml": min_component_ml, "min_component_share": min_component_share}
-    return organ_box(labels, GRID, **amounts, margin_mm=margin_mm)
+    return organ_box(labels, GRID, **amounts, margin_mm=margin_mm, at_least_mm=at_least_mm)
 
 
 def coarse():
@@ -34,6 +34,15 @@ def test_margin_in_mm_and_clipped_at_the_edge():
     labels[0, 3, 7] = 1
     # z 0..20 mm and 25 more, 45 mm reach into the fifth voxel; y 60..80 -> 35..105; x 140..160 -> 115..160
     assert box(labels, margin_mm=25.0) == Box((0, 17, 115), (5, 53, 160))
+
+
+def test_a_box_that_is_too_short_grows_on_both_sides_as_far_as_the_scan_reaches():
+    labels = coarse()
+    labels[2, 3, 7] = 1  # 40..60, 60..80 and 140..160 mm
+    found = box(labels, at_least_mm=(45.0, 16.0, 30.0))
+    # z: 5 voxels of 10 mm for 2; y: 20 mm are enough; x: 30 voxels of 1 mm for 20, of which none is beyond the end
+    assert found == Box((3, 30, 130), (8, 40, 160))
+    assert box(labels, at_least_mm=(1e4, 1e4, 1e4)) == Box((0, 0, 0), GRID.shape)
 
 
 def test_small_parts_are_left_out_by_the_volume_of_all_organs_together():

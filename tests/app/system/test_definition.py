@@ -169,6 +169,11 @@ WRONG = [
     ("a setting too few", but("margin_mm = 20\n", ""), r"field region\.abdomen\.margin_mm is missing"),
     ("a negative margin", but("margin_mm = 20", "margin_mm = -1"), r"region\.abdomen: margin_mm must be zero or more"),
     ("a margin that is no number", but("margin_mm = 20", "margin_mm = nan"), r"margin_mm must be a finite number"),
+    (
+        "a negative length",
+        but("margin_mm = 20", "margin_mm = 20\nat_least_mm = [1, -1, 1]"),
+        r"at_least_mm must be zero",
+    ),
     ("a margin in words", but("margin_mm = 20", 'margin_mm = "20"'), r"margin_mm must be a number"),
     ("a share above one", but("min_share = 0.2", "min_share = 2"), r"stage\.segment\.clean\[0\]: min_share must be"),
     (
