@@ -5,7 +5,8 @@ class VisceraError(Exception):
     """Anything that Viscera itself refuses."""
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().splitlines())  # a name in it may hold anything
+        line = " ".join(super().__str__().splitlines())  # a name in it may hold anything
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 class CaseError(VisceraError):

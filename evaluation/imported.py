@@ -17,7 +17,7 @@ import numpy as np
 
 from app.errors import SetupError, VisceraError
 from app.files.cases import CHANNEL, mask_name
-from app.models.bundle import load_bundle
+from app.models.bundle import Bundle, load_bundle
 from app.system.definition import ROOT, WEIGHTS, load_system
 from evaluation.benchmark.boxes import BoxedScan
 from evaluation.benchmark.report import Turn, as_spread, ratios
@@ -40,7 +40,6 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a trainer's folder, with plans.json")
     parser.add_argument("scan", type=Path, help=f"NAME{CHANNEL}.nii.gz")
     parser.add_argument("--systems", nargs="+", required=True, metavar="NAME")
-    parser.add_argument("--fold", default="0", help="of the model (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="counted ones (default: %(default)s)")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT, help="of nnunetv2 (default: %(default)s)")
     arguments = parser.parse_args()
@@ -60,9 +59,10 @@ def _compare(arguments: argparse.Namespace) -> tuple[str, bool]:
         raise SetupError(f"{predict}: not there; `sh scripts/contenders` makes its environment")
     if not arguments.scan.is_file():
         raise SetupError(f"{arguments.scan}: no such file")
-    names = _labels(arguments.systems[0])
+    bundles = _bundles(arguments.systems[0])
+    names = bundles[0].labels
     entrants = [
-        Contender(NNUNET, PREDICT, False, nnunet_timer(predict, arguments.model.resolve(), arguments.fold)),
+        Contender(NNUNET, PREDICT, False, nnunet_timer(predict, arguments.model.resolve(), bundles)),
         *(
             Contender(name, "", False, local_timer(LIMIT_SECONDS, "--system", name, "--overwrite"))
             for name in arguments.systems
@@ -71,13 +71,27 @@ def _compare(arguments: argparse.Namespace) -> tuple[str, bool]:
     WORK.mkdir(parents=True, exist_ok=True)
     case = BoxedScan(arguments.scan, arguments.scan, ())
     done = list(turns(entrants, [case], arguments.rounds, WORK))
-    masks = {each.name: read_labels(open_mask(WORK / each.name / mask_name(arguments.scan))) for each in entrants}
+    made = {each.name: WORK / each.name / mask_name(arguments.scan) for each in entrants}
+    masks = {name: read_labels(open_mask(path)) for name, path in made.items() if path.exists()}
     return table(done, masks, names), any(turn.timed.status != DONE for turn in done)
 
 
-def nnunet_timer(predict: Path, model: Path, fold: str) -> CaseTimer:
-    """nnU-Net's command for one scan, as it is started by itself: without mirroring, on the CPU."""
-    options: list[str | Path] = ["-m", model, "-f", fold, "-device", "cpu", "--disable_tta", "--disable_progress_bar"]
+def nnunet_timer(predict: Path, model: Path, bundles: Sequence[Bundle]) -> CaseTimer:
+    """nnU-Net's command for one scan: without mirroring, on the CPU, with the folds that the bundles were made of."""
+    folds = [str(bundle.training["fold"]) for bundle in bundles]
+    checkpoint = str(bundles[0].training["checkpoint"])
+    options: list[str | Path] = [
+        "-m",
+        model,
+        "-f",
+        *folds,
+        "-chk",
+        checkpoint,
+        "-device",
+        "cpu",
+        "--disable_tta",
+        "--disable_progress_bar",
+    ]
 
     def command(scan: Path, place: Workspace) -> Sequence[str | Path]:
         shutil.copy(scan, place.inputs)
@@ -87,25 +101,27 @@ def nnunet_timer(predict: Path, model: Path, fold: str) -> CaseTimer:
 
 
 def table(done: Sequence[Turn], masks: dict[str, np.ndarray], names: Sequence[str]) -> str:
-    """As Markdown. masks: labels of each contender, nnU-Net's first. names: of the labels, background first."""
+    """As Markdown. masks: labels of each contender that made some. names: of the labels, background first."""
     head = ("", "seconds", "times as fast", "peak memory, MB", "of the memory", "same label", *names[1:])
     lines = [_line(head), _line(["---"] * len(head))]
-    first = masks[NNUNET]
-    for name, mask in masks.items():
+    first = masks.get(NNUNET)
+    for name in dict.fromkeys(turn.contender for turn in done):
         own = [turn for turn in done if turn.contender == name and turn.done]
         figures = [as_spread([turn.seconds for turn in own], 2), "", as_spread([turn.peak_mb for turn in own], 0), ""]
         agreement = [""] * len(names)
         if name != NNUNET:
             figures[1] = as_spread(ratios(done, NNUNET, name, _seconds), 2)
             figures[3] = as_spread(ratios(done, name, NNUNET, _memory), 2)
-            agreement = [f"{np.mean(mask == first):.3%}", *_dice_by_label(first, mask, names)]
+            mask = masks.get(name)
+            if first is not None and mask is not None:
+                agreement = [f"{np.mean(mask == first):.3%}", *_dice_by_label(first, mask, names)]
         lines.append(_line([name, *figures, *agreement]))
     return "\n".join(lines)
 
 
 def _dice_by_label(first: np.ndarray, second: np.ndarray, names: Sequence[str]) -> list[str]:
     labels = range(1, len(names))
-    return [f"{dice(first == n, second == n):.4f}" if (first == n).any() else "-" for n in labels]
+    return [f"{dice(first == n, second == n):.4f}" if ((first == n) | (second == n)).any() else "-" for n in labels]
 
 
 def _seconds(turn: Turn) -> float:
@@ -120,9 +136,14 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _labels(system: str) -> tuple[str, ...]:
+def _bundles(system: str) -> list[Bundle]:
+    """Those whose scores are averaged. SetupError where one does not say of which fold it was made."""
     found = load_system(system)
-    return load_bundle(WEIGHTS / found.stage[found.result.of].bundle).labels
+    bundles = [load_bundle(WEIGHTS / name) for name in found.stage[found.result.of].bundles]
+    for bundle in bundles:
+        if not {"fold", "checkpoint"} <= bundle.training.keys():
+            raise SetupError(f"{bundle.folder}: was not made by training.import_nnunet; name a system that was")
+    return bundles
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ from training.nnunet.whole_case import check_package, predicted, proof_of_case
 from training.nnunet.windows import CALIBRATED, COMPARED, agreement, single, windows_of
 
 NAME = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)
+FAST_DIFFERENCE = 0.05  # of the largest score; OpenVINO's own norms are less exact
 FAST, FOLD, SYSTEM_OF_INT8 = "-fast", "-fold-", "-int8"  # after a model's name
 RAW_SCORES, WHOLE_CASE, OF_INT8 = "raw_scores", "whole_case", "int8"  # in a bundle's accuracy
 
@@ -88,6 +89,8 @@ def import_model(choices: Choices, say: Callable[[str], None] = print) -> list[P
         for fold in trained.without:
             say(f"fold_{fold} has no checkpoint and is left out")
         imported = _bundles(choices, trained, shop, threads, say)
+        if choices.fast and imported.plan.intensities is None:
+            raise SetupError(f"{choices.model}: has ZScoreNormalization; --fast takes values for HU, leave it out")
         own = _system(own_system, imported, shop, choices.name)
         if choices.int8 is not None:
             _add_int8(choices.int8, imported, own, choices.least_agreement, threads, say)
@@ -156,7 +159,9 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
         write_card(folder, table, {RAW_SCORES: proof})
         if choices.fast:
             plain = write_card(_plain(folder), table, {})
-            write_card(_plain(folder), table, {RAW_SCORES: proof_of_scores(plan, known, plain, threads)})
+            plain_proof = proof_of_scores(plan, known, plain, threads)
+            _check_proof(plain_proof, FAST_DIFFERENCE, file)
+            write_card(_plain(folder), table, {RAW_SCORES: plain_proof})
         say(
             f"{name}: raw scores differ by {proof['largest_difference']:.1e} at the most from {proof['against']}; the "
             f"largest is {proof['largest_score']:.3g}"
@@ -228,7 +233,9 @@ def _add_int8(
     cases, _ = find_cases(scans, imported.bundles[0])
     bundle = load_bundle(imported.bundles[0])
     windows = windows_of([case.source for case in cases], single(system), bundle, CALIBRATED + COMPARED, threads)
-    compared, calibrated = windows[:COMPARED], windows[COMPARED:] or windows  # of one small scan there may be few
+    compared, calibrated = windows[:COMPARED], windows[COMPARED:]
+    if not calibrated:
+        raise SetupError(f"{scans}: gives {len(windows)} windows, and {COMPARED} are compared alone; give more scans")
     for folder in imported.bundles:
         _quantise(folder, calibrated, compared, least, threads, say)
 
@@ -247,6 +254,8 @@ def _quantise(
     )
     bundle = with_accuracy(folder, {})
     found = agreement(bundle, compared, threads)
+    if not found.dice:
+        raise SetupError(f"{folder.name}: sees no label in the windows of these scans; give scans that show some")
     say(f"{folder.name}: INT8 and float32 agree on {found.share:.2%} of the labelled voxels of {len(compared)} windows")
     for label, dice in found.dice.items():
         say(f"    {label}: Dice {dice:.3f}")

@@ -369,6 +369,8 @@ class Loss:
     def _check_kind(self) -> None:
         if (self.dice_by_sample or self.dice_of_background) and self.kind != "nnunet":
             raise ValueError('dice_by_sample and dice_of_background go with kind = "nnunet", and only with that')
+        if self.dice_of_teacher and (self.kind != "batch" or not self.teacher_share):
+            raise ValueError('dice_of_teacher goes with kind = "batch" and a teacher_share')
         if self.kind != "weighted":
             if self.dice_weights or self.warm_up_steps:
                 raise ValueError('dice_weights and warm_up_steps go with kind = "weighted", and only with that')

@@ -75,9 +75,9 @@ def read(path: Path, *, memory_limit: int | None = None, as_it_is: bool = False)
     axes, warnings = _axes(header, raw.shape)
     orientation = orientation_of(axes)
     voxels, more = (to_stored_values if as_it_is else to_hounsfield)(raw, *_scaling(header))
-    lengths = np.linalg.norm(axes, axis=0)
+    lengths = [float(np.linalg.norm(axes[:, axis])) for axis in range(3)]
     if as_it_is and np.allclose(lengths, _sizes(header), rtol=SPACING_TOLERANCE):
-        lengths = _sizes(header)
+        lengths = [float(mm) for mm in _sizes(header)]
     z, y, x = (float(lengths[axis]) for axis in orientation.axes)
     body = orientation.to_body(voxels)
     nz, ny, nx = body.shape

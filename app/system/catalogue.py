@@ -121,7 +121,7 @@ def weights_of(system: System) -> str:
 
 def proof_of(system: System) -> Proof | None:
     """Of the bundles that run in float32, as they were compared; None where none of them was imported."""
-    stages = [stage for stage in system.stage.values() if stage.engine == COMPARED]
+    stages = [stage for stage in system.stage.values() if stage.engine == COMPARED and stage.precision == "f32"]
     cards = [load_bundle(definition.WEIGHTS / name).accuracy for stage in stages for name in stage.bundles]
     compared = [card["raw_scores"] for card in cards if "raw_scores" in card]
     whole = next((card["whole_case"] for card in cards if "whole_case" in card), None)

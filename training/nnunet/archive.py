@@ -4,11 +4,13 @@ results.
 Of a zip only what is needed is unpacked, into a temporary folder, after all its names and sizes have been looked at.
 """
 
+import lzma
 import re
 import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ FOLD = re.compile(r"fold_(\d{1,3}|all)")
 MOST_ENTRIES = 20_000
 MOST_RATIO, SMALL = 200, 1 << 20  # of declared to packed bytes, of what is larger than a MB
 COPIED_AT_ONCE = 1 << 20
+BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def _unpacked(model: Path, folder: Path, configuration: str | None) -> Path:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source, target.open("xb") as copy:
                     shutil.copyfileobj(source, copy, COPIED_AT_ONCE)  # never more than declared
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except (*BROKEN, RuntimeError, EOFError, ValueError) as error:
         raise SetupError(f"{model}: is a damaged or encrypted zip: {error}; export the model again") from error
     except OSError as error:
         raise SetupError(f"{model}: cannot be unpacked: {error.strerror or error}") from error

@@ -45,8 +45,14 @@ def own_steps(plan: Plan) -> dict[str, Any]:
 
 
 def fast_steps(plan: Plan) -> dict[str, Any]:
-    """The same fields as this project's own models have them: linear interpolation, few windows, all of a weight."""
-    multiple = math.lcm(*plan.architecture.multiple)
+    """The same fields as this project's own models have them: linear interpolation, few windows, all of a weight.
+
+    A window's sides are multiples of one number: where the network halves its axes unlike, windows stay as trained.
+    """
+    if len(set(plan.architecture.multiple)) > 1:
+        window = own_steps(plan)["window"] | {"step": FAST_STEP, "weights": "uniform", "centred": False}
+        return {"resampling": {"averages": False}, "window": window}
+    multiple = plan.architecture.multiple[0]
     largest = [max(multiple, round(side / multiple) * multiple) for side in plan.window]
     smallest = [max(multiple, math.ceil(SMALLEST_SHARE * side / multiple) * multiple) for side in largest]
     window = {"largest": largest, "smallest": smallest, "multiple": multiple, "step": FAST_STEP, "fill": "zero"}

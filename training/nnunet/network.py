@@ -47,7 +47,8 @@ def named_once(weights: Weights, path: Path) -> dict[str, NDArray[Any]]:
 def own_name(name: str) -> str:
     """The shortest of the names that nnU-Net has for a weight."""
     while name.startswith(WRAPPERS):
-        name = name.removeprefix("module.").removeprefix("_orig_mod.")
+        for wrapper in WRAPPERS:
+            name = name.removeprefix(wrapper)
     # of a unit's modules the first is its convolution, the other one with weights its norm
     name = TWIN.sub(lambda found: ".conv." if found[1] == "0" else ".norm.", name)
     return name.removeprefix("decoder.") if name.startswith("decoder.encoder.") else name

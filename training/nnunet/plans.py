@@ -18,6 +18,7 @@ from training.nnunet.tables import Table
 FULL = "PlainConvUNet and ResidualEncoderUNet in 3-D, of one CT channel, without a cascade"
 MOST_STAGES, MOST_CHANNELS, MOST_BLOCKS, MOST_KERNEL, MOST_STRIDE = 12, 4096, 32, 15, 8
 MOST_SIDE, MOST_VOXELS = 1024, 1 << 26  # of a window; nnU-Net's own have some millions
+MOST_FEATURE_BYTES = 4 << 30  # of the first stage's features of a window, of which several are in memory at once
 MOST_MM = 1000.0
 MOST_NAME = 100  # letters of a label
 READERS = {  # nnU-Net's way to read a file: how a bundle calls the order of its axes
@@ -37,6 +38,14 @@ PACKAGE = "dynamic_network_architectures.architectures."
 BATCH_NORM_TRAINER = "nnUNetTrainerBN"  # puts batch norm in the place of what the plan says
 RESAMPLING = "resample_data_or_seg_to_shape"
 RESAMPLING_KEYS = {"is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold"}
+DROPOUTS = ("torch.nn.modules.dropout.Dropout3d", "torch.nn.Dropout3d")
+CLASSES = ("block", "conv_op", "dropout_op", "nonlin", "norm_op")  # arguments that nnU-Net imports by name
+ARGUMENTS = {  # of those classes
+    "norm_op_kwargs": {"eps", "affine", "momentum", "track_running_stats"},
+    "dropout_op_kwargs": {"p", "inplace"},
+    "nonlin_kwargs": {"inplace", "negative_slope"},
+}
+MOST_INHERITED = 10
 ANISOTROPY = 3.0  # nnU-Net's, where the plan names no other
 PLAIN_KEYS = {
     "n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides", "n_conv_per_stage",
@@ -138,7 +147,10 @@ def _with_inherited(configurations: Table, name: str, seen: tuple[str, ...] = ()
     if name in seen:
         raise SetupError(f"{configurations.file}: configurations inherit in a circle: {' from '.join((*seen, name))}")
     if name not in known:
-        raise SetupError(f"{configurations.file}: no configuration {name!r}; there are {', '.join(known) or 'none'}")
+        there = ", ".join(known)[:MOST_NAME] or "none"
+        raise SetupError(f"{configurations.file}: no configuration {name[:MOST_NAME]!r}; there are {there}")
+    if len(seen) > MOST_INHERITED:
+        raise SetupError(f"{configurations.file}: configurations inherit more than {MOST_INHERITED} times")
     own = configurations.table(name)
     if not own.has("inherits_from"):
         return own
@@ -182,6 +194,9 @@ def _network(chosen: Table) -> tuple[dict[str, Any], bool]:
         raise SetupError(f"{chosen.file}: network {name[:100]!r} is not known; supported are {FULL}")
     kwargs = architecture.table("arch_kwargs")
     residual = NETWORKS[short]
+    by_name = architecture.entries("_kw_requires_import") if architecture.has("_kw_requires_import") else []
+    if any(name not in CLASSES for name in by_name):
+        raise architecture.wrong("_kw_requires_import", f"of {', '.join(CLASSES)}")
     for key in kwargs.values:
         if key not in (RESIDUAL_KEYS if residual else PLAIN_KEYS):
             raise SetupError(f"{chosen.file}: field {kwargs.field}.{key[:100]} is not known; supported are {FULL}")
@@ -225,6 +240,12 @@ def _architecture(kwargs: Table, residual: bool, axes: Triple) -> Architecture:
     if kwargs.flag("nonlin_first", False):
         raise kwargs.wrong("nonlin_first", "false: nothing else is supported")
     _check_known(kwargs, "block", (BASIC_BLOCK,), absent=True)
+    _check_known(kwargs, "dropout_op", DROPOUTS, absent=True)
+    if kwargs.has("deep_supervision"):
+        kwargs.flag("deep_supervision")
+    for name, known in ARGUMENTS.items():
+        if kwargs.has(name) and (others := kwargs.table(name).values.keys() - known):
+            raise kwargs.table(name).wrong(min(others), "absent: it is not known")
     if kwargs.has("bottleneck_channels"):
         raise kwargs.wrong("bottleneck_channels", "null: nothing else is supported")
     try:
@@ -289,6 +310,8 @@ def _window(chosen: Table, axes: Triple, architecture: Architecture) -> Shape:
     sides = turned(chosen.wholes("patch_size", 1, MOST_SIDE), axes)
     if math.prod(sides) > MOST_VOXELS:
         raise chosen.wrong("patch_size", f"of {MOST_VOXELS} voxels at the most")
+    if math.prod(sides) * architecture.channels[0] * 4 > MOST_FEATURE_BYTES:
+        raise chosen.wrong("patch_size", f"smaller: features of a window need more than {MOST_FEATURE_BYTES >> 30} GB")
     if any(side % multiple for side, multiple in zip(sides, architecture.multiple, strict=True)):
         raise chosen.wrong("patch_size", f"multiples of {architecture.multiple}, the strides' products (z, y, x)")
     return sides
@@ -316,13 +339,7 @@ def _separates_above(chosen: Table) -> float | None:
         name = f"resampling_fn_{what}"
         _check_known(chosen, name, (RESAMPLING,))
         how = chosen.table(f"{name}_kwargs")
-        for key in how.values.keys() - {
-            "is_seg",
-            "order",
-            "order_z",
-            "force_separate_z",
-            "separate_z_anisotropy_threshold",
-        }:
+        for key in how.values.keys() - RESAMPLING_KEYS:
             raise how.wrong(key, "absent: only nnU-Net's own resampling is supported")
         usual = not how.flag("is_seg", False) and how.number("order", 3) == order and how.number("order_z", 0) == 0
         if not usual or how.values.get("force_separate_z", False) not in (None, False):

@@ -1,6 +1,7 @@
 """Systems: the text of the system files that run an imported model."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 
@@ -59,7 +60,7 @@ def fast_system(plan: Plan, bundles: Sequence[str], mirror_axes: Sequence[int]) 
     located = not beyond_the_abdomen(plan)
     title = f"{_title(plan)} with our own steps{' in the box of the abdomen' if located else ''}, in float32"
     sees = 'sees = "abdomen"\n' if located else ""
-    window_mm = [round(side * mm, 1) for side, mm in zip(plan.window, plan.spacing_mm, strict=True)]
+    window_mm = [math.ceil(side * mm) for side, mm in zip(plan.window, plan.spacing_mm, strict=True)]
     return _head(title) + (LOCATED.format(window_mm=window_mm) if located else "") + _stage(bundles, sees, mirror_axes)
 
 

@@ -87,6 +87,13 @@ def without(table, *path):
     return table
 
 
+def wide_window():
+    """A window that is small enough by itself, of a network that makes 64 channels of it."""
+    table = architecture(features_per_stage=[64, 64, 64])
+    table["configurations"][CONFIGURATION]["patch_size"] = [256, 512, 512]
+    return table
+
+
 CHOSEN = ("configurations", CONFIGURATION)
 WRONG_PLANS = {
     "a cascade": (plans(previous_stage="3d_lowres"), "is a cascade's second stage; supported are PlainConvUNet"),
@@ -101,6 +108,28 @@ WRONG_PLANS = {
         "'os.PlainConvUNet' is not known",
     ),
     "a class to import": (architecture(nonlin="os.system"), "nonlin must be one of torch.nn.LeakyReLU"),
+    "a program in place of dropout": (
+        architecture(dropout_op="subprocess.Popen", dropout_op_kwargs={"args": ["touch", "/tmp/was-run"]}),
+        "dropout_op must be one of torch.nn.modules.dropout.Dropout3d",
+    ),
+    "dropout with more than it takes": (
+        architecture(dropout_op="torch.nn.Dropout3d", dropout_op_kwargs={"hook": "os.system"}),
+        r"dropout_op_kwargs\.hook must be absent",
+    ),
+    "a norm with more than it takes": (architecture(norm_op_kwargs={"device": 1}), r"kwargs\.device must be absent"),
+    "more to import by name": (
+        plans(
+            architecture={
+                **PLANS["configurations"][CONFIGURATION]["architecture"],
+                "_kw_requires_import": ["conv_op", "deep_supervision"],
+            }
+        ),
+        "_kw_requires_import must be of block, conv_op",
+    ),
+    "features of 8 GB": (
+        wide_window(),
+        "features of a window need more than 4 GB",
+    ),
     "an argument that is not known": (architecture(hook="os.system"), r"arch_kwargs\.hook is not known"),
     "several channels": (None, "names 2 channels"),
     "MRI's intensities": (plans(normalization_schemes=["RescaleTo01Normalization"]), "must be CTNormalization"),
