@@ -23,7 +23,7 @@ def test_every_recipe_here_loads_and_is_the_same_through_json(tmp_path, name):
     assert load_recipe(tmp_path / "recipe.json") == recipe
 
 
-@pytest.mark.parametrize("name", ["narrow", "lyy1-alone", "hanglok-round"])
+@pytest.mark.parametrize("name", ["narrow", "lyy1-alone", "hanglok-round", "half-match"])
 def test_those_that_no_paper_has_load_too(name):
     assert load_recipe(RECIPES / f"{name}.toml").name == name
 
@@ -245,3 +245,10 @@ def test_a_field_that_is_gone_is_a_change():
     assert changed_fields(before, now) == ["loss"]
     del before["stages"]
     assert changed_fields(before, now) == ["loss", "stages"]
+
+
+def test_a_dice_of_the_teacher_s_needs_one():
+    loss = load_recipe(RECIPES / "half-match.toml").loss
+    for wrong in ({"teacher_share": 0.0}, {"kind": "nnunet"}):
+        with pytest.raises(ValueError, match="dice_of_teacher goes with"):
+            replace(loss, **wrong)
