@@ -7,6 +7,7 @@ in it is run. Writes `weights/NAME`, of several folds one bundle each, and `syst
 import argparse
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +81,7 @@ class Imported:
 def import_model(choices: Choices, say: Callable[[str], None] = print) -> list[Path]:
     """Bundles and systems of a model: the files of the systems. SetupError says what is wrong, and nothing is left."""
     check_free(choices)
+    _check_numbers(choices)
     threads = thread_count()
     with opened(choices.model, choices.configuration, choices.fold) as trained, _workshop(choices.weights) as shop:
         dataset = read_table(trained.folder / DATASET)
@@ -109,10 +111,22 @@ def import_model(choices: Choices, say: Callable[[str], None] = print) -> list[P
         return _put_in_place(choices, imported, fast)
 
 
+def _check_numbers(choices: Choices) -> None:
+    """SetupError for what would be found out after minutes alone."""
+    if choices.fold is not None and not re.fullmatch(r"\d{1,3}|all", choices.fold):
+        raise SetupError(f"--fold {choices.fold[:80]!r}: must be a number, or all")
+    if not 0 <= choices.least_agreement <= 1:
+        raise SetupError(f"--least-agreement {choices.least_agreement}: must be a share, from 0 to 1")
+    if not 0 < choices.most_difference <= 1:
+        raise SetupError(f"--most-difference {choices.most_difference}: must be a share above 0, 1 at the most")
+    if choices.int8 is not None:
+        find_cases(choices.int8, choices.weights)
+
+
 def check_free(choices: Choices) -> None:
     """SetupError where the name cannot be one, or something of it is there."""
     if not NAME.fullmatch(choices.name):
-        raise SetupError(f"--name {choices.name[:80]!r}: must be letters, digits, _ and -, 64 at the most")
+        raise SetupError(f"--name {choices.name[:80]!r}: must be letters, digits, _ and -, a letter or digit first")
     for folder in (choices.weights, choices.systems):
         if not folder.is_dir():
             raise SetupError(f"{folder}: is no folder; make it, or name another")
@@ -333,6 +347,10 @@ def _names(bundles: list[Path], weights: Path) -> list[str]:
     return [folder.name if ours else str((weights / folder.name).resolve()) for folder in bundles]
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Parses the arguments and imports."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -352,10 +370,16 @@ def main() -> None:
     parser.add_argument("--proof-scan", type=Path, metavar="SCAN", help="segmented by nnunetv2, too, and compared")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the bundles (default: weights/)")
     parser.add_argument("--systems", type=Path, default=SYSTEMS, help="folder of the systems (default: systems/)")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)  # by itself it would leave the folder that bundles are made in
     try:
-        files = import_model(Choices(**vars(parser.parse_args())))
+        files = import_model(Choices(**vars(arguments)))
     except (VisceraError, OSError) as error:
         parser.exit(2, f"{error}\n")
+    except MemoryError:
+        parser.exit(2, f"{arguments.model}: its windows need more memory than there is here; use a larger machine\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "interrupted; nothing was written\n")
     print("written: " + ", ".join(map(str, files)))
 
 

@@ -48,7 +48,7 @@ def opened(model: Path, configuration: str | None, fold: str | None) -> Iterator
     if model.is_dir():
         yield _in_folder(model, configuration, fold)
         return
-    if not zipfile.is_zipfile(model):
+    if not model.is_file() or not zipfile.is_zipfile(model):
         what = "is neither a folder nor a zip" if model.exists() else "is not there"
         raise SetupError(f"{model}: {what}; give what nnUNetv2_export_model_to_zip wrote, or a trained model's folder")
     with tempfile.TemporaryDirectory(prefix="nnunet-") as folder:
@@ -82,7 +82,8 @@ def _chosen(folders: Sequence[str], configuration: str | None, model: Path) -> s
         raise SetupError(f"{model}: has no configuration {configuration}; there are {there}")
     if len(set(named.values())) > 1 and configuration is None:
         raise SetupError(f"{model}: has several configurations; choose one with --configuration: {there}")
-    raise SetupError(f"{model}: has several trainers; give the folder of one: {', '.join(fitting)}")
+    how = "give the folder of one" if model.is_dir() else "unzip it and give the folder of one"
+    raise SetupError(f"{model}: has several trainers; {how}: {', '.join(fitting)}")
 
 
 def _trained(folder: Path, fold: str | None, model: Path) -> Trained:

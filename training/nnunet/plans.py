@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import SetupError
-from app.models.bundle import BACKGROUND, MOST_LABELS
+from app.models.bundle import BACKGROUND, MOST_LABELS, Intensity
 from app.types import Shape, Spacing
 from training.networks.planned_unet import Architecture, Triple
 from training.nnunet.tables import Table
@@ -19,7 +19,8 @@ FULL = "PlainConvUNet and ResidualEncoderUNet in 3-D, of one CT channel, without
 MOST_STAGES, MOST_CHANNELS, MOST_BLOCKS, MOST_KERNEL, MOST_STRIDE = 12, 4096, 32, 15, 8
 MOST_SIDE, MOST_VOXELS = 1024, 1 << 26  # of a window; nnU-Net's own have some millions
 MOST_FEATURE_BYTES = 4 << 30  # of the first stage's features of a window, of which several are in memory at once
-MOST_MM = 1000.0
+LEAST_MM, MOST_MM = 0.01, 100.0
+MOST_SLOPE = 1e3
 MOST_NAME = 100  # letters of a label
 READERS = {  # nnU-Net's way to read a file: how a bundle calls the order of its axes
     "SimpleITKIO": "file",
@@ -237,6 +238,8 @@ def _architecture(kwargs: Table, residual: bool, axes: Triple) -> Architecture:
     norm = kwargs.table("norm_op_kwargs") if kwargs.has("norm_op_kwargs") else Table({}, kwargs.file, "norm_op_kwargs")
     if norm.flag("track_running_stats", batch_norm) != batch_norm:
         raise norm.wrong("track_running_stats", "as it is by itself: nothing else is supported")
+    if not norm.number("eps", 1e-5) > 0:
+        raise norm.wrong("eps", "above zero")
     if kwargs.flag("nonlin_first", False):
         raise kwargs.wrong("nonlin_first", "false: nothing else is supported")
     _check_known(kwargs, "block", (BASIC_BLOCK,), absent=True)
@@ -271,7 +274,11 @@ def _slope(kwargs: Table) -> float:
     nonlinearity = _check_known(kwargs, "nonlin", LEAKY + RELU)
     if nonlinearity in RELU or not kwargs.has("nonlin_kwargs"):
         return 0.0 if nonlinearity in RELU else 0.01
-    return kwargs.table("nonlin_kwargs").number("negative_slope", 0.01)
+    values = kwargs.table("nonlin_kwargs")
+    slope = values.number("negative_slope", 0.01)
+    if not abs(slope) <= MOST_SLOPE:
+        raise values.wrong("negative_slope", f"{MOST_SLOPE:.0f} at the most")
+    return slope
 
 
 def _each(kwargs: Table, name: str, count: int, most: int) -> tuple[int, ...]:
@@ -301,8 +308,8 @@ def _triples(kwargs: Table, name: str, count: int, most: int, axes: Triple) -> t
 
 def _spacing(chosen: Table, axes: Triple) -> Spacing:
     spacing = chosen.numbers("spacing")
-    if len(spacing) != 3 or not all(0 < mm <= MOST_MM for mm in spacing):
-        raise chosen.wrong("spacing", f"three lengths above 0, {MOST_MM:.0f} mm at most")
+    if len(spacing) != 3 or not all(LEAST_MM <= mm <= MOST_MM for mm in spacing):
+        raise chosen.wrong("spacing", f"three lengths from {LEAST_MM} to {MOST_MM:.0f} mm")
     return turned(spacing, axes)
 
 
@@ -328,8 +335,12 @@ def _intensities(plans: Table, chosen: Table) -> Intensities | None:
     name = "foreground_intensity_properties_per_channel"
     older = "foreground_intensity_properties_by_modality"
     found = plans.table(name if plans.has(name) else older).table("0")
-    keys = ("percentile_00_5", "percentile_99_5", "mean", "std")
-    return Intensities(*(found.number(key) for key in keys))
+    low, high, mean, deviation = (found.number(key) for key in ("percentile_00_5", "percentile_99_5", "mean", "std"))
+    try:
+        Intensity(low, high, mean, deviation)
+    except ValueError as error:
+        raise SetupError(f"{plans.file}: field {found.field} {error}") from error
+    return Intensities(low, high, mean, deviation)
 
 
 def _separates_above(chosen: Table) -> float | None:
@@ -345,6 +356,8 @@ def _separates_above(chosen: Table) -> float | None:
         if not usual or how.values.get("force_separate_z", False) not in (None, False):
             raise chosen.wrong(f"{name}_kwargs", f"nnU-Net's own (order {order}, order_z 0): nothing else is supported")
         above = how.number("separate_z_anisotropy_threshold", ANISOTROPY)
+        if above < 1:
+            raise how.wrong("separate_z_anisotropy_threshold", "1 or more")
         found.add(above if how.values.get("force_separate_z", False) is None else None)
     if len(found) != 1:
         raise chosen.wrong("resampling_fn_probabilities_kwargs", "as those of resampling_fn_data")

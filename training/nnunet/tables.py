@@ -96,6 +96,8 @@ class Table:
 def read_table(path: Path) -> Table:
     """The table that a JSON file holds. SetupError where it is missing, too large, no JSON or names a field twice."""
     try:
+        if path.exists() and not path.is_file():
+            raise SetupError(f"{path}: is no plain file; a trained model of nnU-Net v2 has one")
         if path.stat().st_size > MOST_BYTES:
             raise SetupError(f"{path}: larger than {MOST_BYTES >> 20} MB, which no file of nnU-Net's is")
         table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)

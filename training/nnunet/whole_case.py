@@ -52,7 +52,7 @@ def predicted(scan: Path, trained: Trained, file_ending: str, folder: Path, *, m
     environment = {f"nnUNet_{name}": str(folder) for name in ("raw", "preprocessed", "results")}
     done = subprocess.run(
         [*command, "-f", *trained.folds, *options],
-        env={**os.environ, **environment},
+        env={"PATH": os.defpath, "HOME": str(folder), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -108,6 +108,14 @@ WRONG_PLANS = {
         "'os.PlainConvUNet' is not known",
     ),
     "a class to import": (architecture(nonlin="os.system"), "nonlin must be one of torch.nn.LeakyReLU"),
+    "a spacing that no scan has": (plans(spacing=[1e-5, 1, 1]), "spacing must be three lengths from 0.01 to 100 mm"),
+    "a slope beyond float32": (architecture(nonlin_kwargs={"negative_slope": 1e308}), "negative_slope must be 1000 at"),
+    "an eps below zero": (architecture(norm_op_kwargs={"eps": -1.0, "affine": True}), "eps must be above zero"),
+    "intensities without a deviation": (
+        {**PLANS, "foreground_intensity_properties_per_channel": {
+            "0": {"mean": 40.0, "std": 0.0, "percentile_00_5": -160.0, "percentile_99_5": 240.0}}},
+        r"per_channel\.0 needs finite values",
+    ),
     "a program in place of dropout": (
         architecture(dropout_op="subprocess.Popen", dropout_op_kwargs={"args": ["touch", "/tmp/was-run"]}),
         "dropout_op must be one of torch.nn.modules.dropout.Dropout3d",
@@ -148,7 +156,7 @@ WRONG_PLANS = {
     "a window of too many voxels": (plans(patch_size=[1024, 1024, 1024]), "of 67108864 voxels at the most"),
     "a window that cannot be halved": (plans(patch_size=[8, 18, 24]), r"must be multiples of \(2, 4, 4\)"),
     "a spacing that is none": (plans(spacing=[float("nan"), 1, 1]), "spacing must be a list of finite numbers"),
-    "a spacing of nothing": (plans(spacing=[0, 1, 1]), "spacing must be three lengths above 0"),
+    "a spacing of nothing": (plans(spacing=[0, 1, 1]), "spacing must be three lengths from 0.01"),
     "10^30 channels": (architecture(features_per_stage=[10**30, 6, 8]), "features_per_stage must be a list of whole"),
     "fewer strides than stages": (architecture(strides=[[1, 1, 1], [2, 2, 2]]), "strides must be a list of 3 entries"),
     "text for a number": (architecture(n_stages="three"), "n_stages must be a whole number from 2 to 12"),
@@ -390,3 +398,29 @@ def test_what_is_no_model_at_all_is_named(tmp_path, refused):
 def test_names_that_no_folder_should_have(tmp_path, name):
     with pytest.raises(SetupError, match="must be letters, digits"):
         import_model(Choices(tmp_path, name, tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"fold": "fold_0"}, "--fold 'fold_0': must be a number, or all"),
+        ({"least_agreement": float("nan")}, "--least-agreement nan: must be a share"),
+        ({"least_agreement": 98.0}, "--least-agreement 98.0: must be a share"),
+        ({"most_difference": float("nan")}, "--most-difference nan: must be a share"),
+        ({"int8": Path("nowhere")}, "nowhere"),
+    ],
+)
+def test_options_that_would_fail_after_minutes(tmp_path, refused, choices, message):
+    assert message in refused(save_model(tmp_path / "model", folds=()), **choices)
+
+
+@pytest.mark.usefixtures("sound_checkpoint")
+def test_plans_that_are_no_file(tmp_path, refused):
+    folder = save_model(tmp_path / "model", folds=())
+    (folder / "fold_0").mkdir()
+    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"")
+    (folder / "plans.json").unlink()
+    os.mkfifo(folder / "plans.json")
+    assert "plans.json: is no plain file" in refused(folder)
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert "is neither a folder nor a zip" in refused(tmp_path / "pipe.zip")
