@@ -111,12 +111,17 @@ def mean_dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8], voxel_ml: f
 
 
 def mixtures(count: int, seed: int) -> Iterator[tuple[str, Damage]]:
-    """Of each of two to four sorts of damage one, drawn at random; what reaches into the file comes last."""
+    """As many different ones: of each of two to four sorts of damage one, drawn at random; what reaches into the file
+    comes last."""
     rng = np.random.default_rng(seed)
     sorts = (PARTS, ORIENTATION, VALUES, FILES)
-    for _ in range(count):
+    drawn: set[tuple[str, ...]] = set()
+    while len(drawn) < count:
         chosen = sorted(rng.choice(len(sorts), rng.integers(2, len(sorts) + 1), replace=False))
-        names = [str(rng.choice(list(sorts[index]))) for index in chosen]
+        names = tuple(str(rng.choice(list(sorts[index]))) for index in chosen)
+        if names in drawn:
+            continue
+        drawn.add(names)
         yield " & ".join(names), partial(_all_of, kinds=[KINDS[name] for name in names])
 
 

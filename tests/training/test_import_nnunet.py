@@ -80,8 +80,8 @@ def test_int8_that_is_too_far_from_float32_leaves_nothing(tmp_path, folders):
     folder = save_model(tmp_path / "model")
     scan = tmp_path / "scan_0000.nii.gz"
     save_nifti(scan, body_phantom(), lps_affine((3, 3, 5)))
-    with pytest.raises(SetupError, match=r"less than 100\.10%; give more scans"):
-        import_model(Choices(folder, "team", int8=scan, least_agreement=1.001, **folders), say=lambda _: None)
+    with pytest.raises(SetupError, match=r"less than 100\.00%; give more scans"):
+        import_model(Choices(folder, "team", int8=scan, least_agreement=1.0, **folders), say=lambda _: None)
     assert not any(path for place in folders.values() for path in place.iterdir())
 
 
