@@ -24,6 +24,7 @@ from evaluation.benchmark.report import Turn, as_spread, ratios
 from evaluation.benchmark.roster import PROCESS, Contender
 from evaluation.benchmark.rounds import turns
 from evaluation.efficiency.timing import DONE, CaseTimer, Workspace, local_timer, process_timer
+from evaluation.maintenance.system_figures import table_line
 from evaluation.scores.overlap import dice
 from evaluation.shared.masks import open_mask, read_labels
 
@@ -103,37 +104,25 @@ def nnunet_timer(predict: Path, model: Path, bundles: Sequence[Bundle]) -> CaseT
 def table(done: Sequence[Turn], masks: dict[str, np.ndarray], names: Sequence[str]) -> str:
     """As Markdown. masks: labels of each contender that made some. names: of the labels, background first."""
     head = ("", "seconds", "times as fast", "peak memory, MB", "of the memory", "same label", *names[1:])
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = [table_line(head), table_line(["---"] * len(head))]
     first = masks.get(NNUNET)
     for name in dict.fromkeys(turn.contender for turn in done):
         own = [turn for turn in done if turn.contender == name and turn.done]
         figures = [as_spread([turn.seconds for turn in own], 2), "", as_spread([turn.peak_mb for turn in own], 0), ""]
         agreement = [""] * len(names)
         if name != NNUNET:
-            figures[1] = as_spread(ratios(done, NNUNET, name, _seconds), 2)
-            figures[3] = as_spread(ratios(done, name, NNUNET, _memory), 2)
+            figures[1] = as_spread(ratios(done, NNUNET, name, lambda turn: turn.seconds), 2)
+            figures[3] = as_spread(ratios(done, name, NNUNET, lambda turn: turn.peak_mb), 2)
             mask = masks.get(name)
             if first is not None and mask is not None:
                 agreement = [f"{np.mean(mask == first):.3%}", *_dice_by_label(first, mask, names)]
-        lines.append(_line([name, *figures, *agreement]))
+        lines.append(table_line([name, *figures, *agreement]))
     return "\n".join(lines)
 
 
 def _dice_by_label(first: np.ndarray, second: np.ndarray, names: Sequence[str]) -> list[str]:
     labels = range(1, len(names))
     return [f"{dice(first == n, second == n):.4f}" if ((first == n) | (second == n)).any() else "-" for n in labels]
-
-
-def _seconds(turn: Turn) -> float:
-    return turn.seconds
-
-
-def _memory(turn: Turn) -> float:
-    return turn.peak_mb
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _bundles(system: str) -> list[Bundle]:

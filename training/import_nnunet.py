@@ -81,7 +81,7 @@ class Imported:
 def import_model(choices: Choices, say: Callable[[str], None] = print) -> list[Path]:
     """Bundles and systems of a model: the files of the systems. SetupError says what is wrong, and nothing is left."""
     check_free(choices)
-    _check_numbers(choices)
+    _check_options(choices)
     threads = thread_count()
     with opened(choices.model, choices.configuration, choices.fold) as trained, _workshop(choices.weights) as shop:
         dataset = read_table(trained.folder / DATASET)
@@ -111,7 +111,7 @@ def import_model(choices: Choices, say: Callable[[str], None] = print) -> list[P
         return _put_in_place(choices, imported, fast)
 
 
-def _check_numbers(choices: Choices) -> None:
+def _check_options(choices: Choices) -> None:
     """SetupError for what would be found out after minutes alone."""
     if choices.fold is not None and not re.fullmatch(r"\d{1,3}|all", choices.fold):
         raise SetupError(f"--fold {choices.fold[:80]!r}: must be a number, or all")
@@ -164,8 +164,9 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
         network = network_of(plan, checkpoint.weights, file)
         known = known_scores(plan, checkpoint.weights, network, file)
         save_network(with_exact_norms(network), plan, folder)
-        _plain(folder).mkdir()
-        save_network(network, plan, _plain(folder))
+        if choices.fast or choices.int8 is not None:
+            _plain(folder).mkdir()
+            save_network(network, plan, _plain(folder))
         table = description(plan, name, own_steps(plan), _came_from(plan, checkpoint, file, fold))
         bundle = write_card(folder, table, {})
         proof = proof_of_scores(plan, known, bundle, threads)

@@ -108,14 +108,11 @@ def soft_dice_of_mix(probabilities: Tensor, labels: Tensor, teacher: Tensor, sha
 
     An organ is in the batch where the mask has it and the mask counts, or where some voxel is the teacher's.
     """
-    classes = probabilities.shape[1]
-    at_labels = _at(probabilities, labels).flatten().double()
-    hits = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
+    hits, sizes = _hits_and_sizes(probabilities, labels)
     hits = (1 - share) * hits + share * torch.einsum("bczyx,bczyx->c", probabilities, teacher)
-    sizes = torch.bincount(labels.flatten(), minlength=classes)
     mixed = (1 - share) * sizes + share * teacher.sum((0, 2, 3, 4))
     dice = (2 * hits + SMOOTH) / (probabilities.sum((0, 2, 3, 4)) + mixed + SMOOTH)
-    there = torch.bincount(teacher.argmax(1).flatten(), minlength=classes) > 0
+    there = torch.bincount(teacher.argmax(1).flatten(), minlength=len(sizes)) > 0
     if share < 1:
         there |= sizes > 0
     return _present_and_absent(dice[1:], there[1:])
@@ -144,13 +141,18 @@ def soft_dice_by_class(probabilities: Tensor, labels: Tensor, smooth: float) -> 
 
     smooth: voxels, added above and below; a class that is nowhere has 1 where nothing is claimed of it.
     """
+    hits, sizes = _hits_and_sizes(probabilities, labels)
+    return (2 * hits + smooth) / (probabilities.sum((0, 2, 3, 4)) + sizes + smooth), sizes
+
+
+def _hits_and_sizes(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every class the sum of its probabilities at its own voxels, and how many these are."""
     classes = probabilities.shape[1]
     # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss; in float64,
     # because index_add sums one by one: of a million float32 up to 7e-3 are lost
     at_labels = _at(probabilities, labels).flatten().double()
-    intersection = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
-    sizes = torch.bincount(labels.flatten(), minlength=classes)
-    return (2 * intersection + smooth) / (probabilities.sum((0, 2, 3, 4)) + sizes + smooth), sizes
+    hits = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
+    return hits, torch.bincount(labels.flatten(), minlength=classes)
 
 
 def _at(values: Tensor, labels: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def read(path: Path, *, memory_limit: int | None = None, as_it_is: bool = False)
     lengths = [float(np.linalg.norm(axes[:, axis])) for axis in range(3)]
     if as_it_is and np.allclose(lengths, _sizes(header), rtol=SPACING_TOLERANCE):
         lengths = [float(mm) for mm in _sizes(header)]
-    z, y, x = (float(lengths[axis]) for axis in orientation.axes)
+    z, y, x = (lengths[axis] for axis in orientation.axes)
     body = orientation.to_body(voxels)
     nz, ny, nx = body.shape
     return Scan(

@@ -4,7 +4,6 @@ What a model sees, a whole scan or a crop of it, is brought so to the model's ow
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -43,7 +42,7 @@ def resample(voxels: Voxels, source: Grid, target: Grid, how: Resampling = OWN, 
     if factors != (1, 1, 1):
         image = sitk.BinShrink(image, factors[::-1])
     if sees_beyond_edges(how):
-        image = sitk.ZeroFluxNeumannPad(image, *_beyond(source, target, how))
+        image = sitk.ZeroFluxNeumannPad(image, [0, 0, 0], _beyond(source, target, how))
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize(target.shape[::-1])
     origin, spacing = _physical(source, target, how.alignment)
@@ -80,7 +79,7 @@ def _planes_apart(voxels: Voxels, source: Grid, target: Grid, how: Resampling, a
     if how.interpolation == CUBIC:
         made = _cubic(planes, before, after, how, ranges="plane" if how.keeps_range else "")
     else:
-        made = resample(planes, before, after, replace(how, separates_axis_above=None))
+        made = resample(planes, before, after, how)
     return np.ascontiguousarray(np.transpose(made if len(each) == len(taken) else made[each], np.argsort(order)))
 
 
@@ -111,15 +110,15 @@ def _physical(source: Grid, target: Grid, alignment: str) -> tuple[tuple[float, 
     return tuple((first + 0.5) * mm for (first, _), mm in places), tuple(step * mm for (_, step), mm in places)
 
 
-def _beyond(source: Grid, target: Grid, how: Resampling) -> tuple[list[int], list[int]]:
-    """Voxels of the edge's value, along (x, y, z), that ITK needs before the first and after the last.
+def _beyond(source: Grid, target: Grid, how: Resampling) -> list[int]:
+    """Voxels of the edge's value, along (x, y, z), that ITK needs after the last.
 
     Past a face it takes the nearest voxel along all axes, not along that one alone.
     """
     after = []
     for size, count, (_, step) in zip(source.shape, target.shape, placed(source, target, how.alignment), strict=True):
         after.append(max(0, math.ceil((count - 1) * step - (size - 1))))
-    return [0, 0, 0], after[::-1]
+    return after[::-1]
 
 
 def _factors(source: Grid, target: Grid, how: Resampling) -> Shape:

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from app.models.bundle import PROBABILITIES, Bundle, Window
+from app.models.bundle import AXES, PROBABILITIES, Bundle, Window
 from app.models.engine import Engine
 from app.steps.walk import EVERY_WINDOW, Walk
 from app.steps.windows import Plan, filled_up, window_weights
@@ -79,7 +79,7 @@ def mirrored(engine: Engine, axes: Sequence[str]) -> list[Engine]:
 
     The scores of each lie as those of the first.
     """
-    places = ["zyx".index(axis) for axis in axes]
+    places = [AXES.index(axis) for axis in axes]
     every = [some for count in range(len(places) + 1) for some in combinations(places, count)]
     return [_flipped(engine, some) if some else engine for some in every]
 

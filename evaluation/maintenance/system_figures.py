@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -105,9 +106,9 @@ def write_table(document: Path, text: str, marks: tuple[str, str] = (BEGIN, END)
 def table() -> str:
     """All systems, those of the project first, then those of papers in the papers' order."""
     papers = json_table(definition.SYSTEMS / PAPERS)
-    lines = [_line(HEAD), _line(("---",) * len(HEAD))]
+    lines = [table_line(HEAD), table_line(("---",) * len(HEAD))]
     for entry in sorted(entries(), key=lambda entry: (papers.get(entry.name, ""), entry.name)):
-        lines.append(_line((f"`{entry.name}`", *_parts(entry), *_figures(entry), papers.get(entry.name, NOTHING))))
+        lines.append(table_line((f"`{entry.name}`", *_parts(entry), *_figures(entry), papers.get(entry.name, NOTHING))))
     return "\n".join(lines)
 
 
@@ -118,15 +119,16 @@ def ablation_tables() -> str:
 
 
 def _compared(names: list[str]) -> str:
-    lines, measured = [_line(COMPARED), _line(("---",) * len(COMPARED))], read_measured()
+    lines, measured = [table_line(COMPARED), table_line(("---",) * len(COMPARED))], read_measured()
     for entry in entries(names):
         if entry.error and (known := measured.get(entry.name)):  # its bundle was there when it was measured
             entry = replace(entry, size_mb=known.size_mb, measured=known)
-        lines.append(_line((f"`{Path(entry.name).name}`", entry.title or NOTHING, *_figures(entry))))
+        lines.append(table_line((f"`{Path(entry.name).name}`", entry.title or NOTHING, *_figures(entry))))
     return "\n".join(lines)
 
 
-def _line(cells: tuple[str, ...]) -> str:
+def table_line(cells: Sequence[str]) -> str:
+    """Of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 

@@ -5,9 +5,9 @@ import math
 import re
 from collections.abc import Sequence
 
+from app.models.bundle import AXES
 from training.nnunet.plans import Plan
 
-AXES = ("z", "y", "x")
 ABDOMEN = re.compile(
     r"(^|_)(liver|kidneys?|spleen|pancreas|aorta|(inferior_)?vena_cava|adrenals?|gallbladder|gall_bladder|esophagus|"
     r"oesophagus|stomach|duodenum)(_|$)"

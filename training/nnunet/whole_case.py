@@ -22,7 +22,7 @@ from app.run.outcome import Outcome
 from app.run.pipeline import load_models, run_case
 from app.system.definition import System
 from training.nnunet.archive import Trained
-from training.nnunet.windows import agreement_in
+from training.nnunet.windows import agreement_in, counts_of
 
 PREDICT = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder as run; run()"
 PACKAGE = "nnunetv2"
@@ -72,11 +72,10 @@ def proof_of_case(scan: Path, theirs: Path, system: System, names: Sequence[str]
     run_case(
         scan, target, system, lambda: load_models(system, threads=threads, pinned=False), Outcome(), threads=threads
     )
-    ours, other = (np.asarray(nibabel.load(path).dataobj).astype(np.int64) for path in (target, theirs))  # type: ignore[attr-defined]
+    ours, other = (np.asarray(nibabel.load(path).dataobj) for path in (target, theirs))  # type: ignore[attr-defined]
     if ours.shape != other.shape:
         raise SetupError(f"{scan}: {PACKAGE} wrote a mask of {other.shape}, the scan has {ours.shape}")
-    count = len(names)
-    table = np.bincount((ours * count + other).ravel(), minlength=count**2).reshape(count, count)
+    table = counts_of(ours, other, len(names))
     found = agreement_in(table, names)
     return {
         "against": f"{PACKAGE} {metadata.version(PACKAGE)}",

@@ -7,8 +7,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import CaseError, SetupError
 from app.models.bundle import Bundle
@@ -82,14 +84,18 @@ def agreement_of(first: Engine, second: Engine, bundle: Bundle, windows: Sequenc
     table = np.zeros((count, count), np.int64)
     for window in windows:
         ours, theirs = (classify(engine(window), bundle.regions) for engine in (first, second))
-        table += np.bincount(ours.ravel().astype(np.int64) * count + theirs.ravel(), minlength=count**2).reshape(
-            table.shape
-        )
+        table += counts_of(ours, theirs, count)
     return agreement_in(table, bundle.labels)
 
 
+def counts_of(first: NDArray[Any], second: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Voxels by the label that one says (first axis) and the other (second), of `count` labels."""
+    pairs = first.ravel().astype(np.int64) * count + second.ravel().astype(np.int64)
+    return np.bincount(pairs, minlength=count**2).reshape(count, count)
+
+
 def agreement_in(table: np.ndarray, names: Sequence[str]) -> Agreement:
-    """From counts of voxels by the label that one says (first axis) and the other (second)."""
+    """From `counts_of`; 1 where neither has any label."""
     same, sizes = table.diagonal(), table.sum(0) + table.sum(1)
     either = int(table.sum() - table[0, 0])
     share = float(same[1:].sum() / either) if either else 1.0
