@@ -19,6 +19,7 @@ SMALLEST_SIDE = 3
 PARTIAL_CONVOLUTION_STRIDE = 2  # of its scores; its features end at 4, interpolation brings them to 2
 
 LESION = 14  # the challenge's id of a lesion
+NORMS = ("batch-renorm", "instance")
 NETWORKS = ("plain-unet", "partial-convolution", "half-resolution", "nnunet", "scale-aware")
 
 # Strides into every level of an nnU-Net, (z, y, x), the finest first; `networks/nnunet.py` has the rest of each plan.
@@ -108,6 +109,7 @@ class Network:
     stem_stride: how much coarser than the input the first level is (1 for half resolution, whose entry and exit see
     every voxel, and for a plan). supervised_levels: how many of the finest scores the loss sees. plan: of an
     "nnunet", one of PLANS, which gives strides and kernels. depths: of a "scale-aware" network, blocks a level.
+    norm: of a "half-resolution" network, one of NORMS.
     """
 
     kind: str
@@ -116,11 +118,15 @@ class Network:
     supervised_levels: int
     plan: str = ""
     depths: tuple[int, ...] = ()
+    norm: str = NORMS[0]
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, NETWORKS)
+        _one_of("norm", self.norm, NORMS)
         if self.kind == "half-resolution" and (self.stem_stride != 1 or len(self.channels) < 2):
             raise ValueError("a half-resolution network has stem_stride 1 and two levels at least")
+        if self.kind != "half-resolution" and self.norm != NORMS[0]:
+            raise ValueError(f"a {self.kind} network has no choice of norm")
         if self.kind in ("partial-convolution", "scale-aware") and self.supervised_levels != 1:
             raise ValueError(f"a {self.kind} network has one supervised level")
         self._check_plan()

@@ -228,6 +228,15 @@ def test_a_half_resolution_network_sees_every_voxel():
         replace(network, stem_stride=2)
 
 
+def test_only_a_network_that_knows_several_norms_has_a_choice_of_them():
+    half, fine = (load_recipe(RECIPES / name).network for name in ("half.toml", "fine.toml"))
+    assert replace(half, norm="instance").norm == "instance"
+    with pytest.raises(ValueError, match="norm"):
+        replace(half, norm="group")
+    with pytest.raises(ValueError, match="plain-unet network has no choice of norm"):
+        replace(fine, norm="instance")
+
+
 def test_a_field_that_an_older_run_did_not_know_is_no_change_where_it_has_its_default():
     now = as_table(load_recipe(RECIPES / "fine.toml"))
     before = json.loads(json.dumps(now))

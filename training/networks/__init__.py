@@ -24,7 +24,7 @@ def build_network(network: Network, classes: int) -> SegmentationNetwork:
     if network.kind == "scale-aware":
         return ScaleAwareUNet(channels, classes, depths=network.depths)
     if network.kind == "half-resolution":
-        return HalfResolutionUNet(channels, classes, supervised_levels=levels)
+        return HalfResolutionUNet(channels, classes, supervised_levels=levels, norm=network.norm)
     if network.kind == "partial-convolution":
         return PartialConvolutionNet(channels, classes, stem_stride=network.stem_stride)
     return PlainUNet(channels, classes, stem_stride=network.stem_stride, supervised_levels=levels)

@@ -2,9 +2,11 @@
 
 Eight voxels become eight channels at the entry (space to depth: none is thrown away, as by a strided stem), eight
 scores of a class become eight voxels at the exit. The finest level, which costs most, has separable convolutions; where
-voxels are few, whole ones. Skips are added, not concatenated. In use the norms are part of the convolutions.
+voxels are few, whole ones. Skips are added, not concatenated. In use batch renorms are part of the convolutions.
 """
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from training.networks.depthwise import Depthwise
 
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
+MakeNorm = Callable[[int], nn.Module]  # of so many channels
+NORMS: dict[str, MakeNorm] = {"batch-renorm": BatchRenorm, "instance": partial(nn.InstanceNorm3d, affine=True)}
 
 
 def space_to_depth(volume: Tensor) -> Tensor:
@@ -33,34 +37,42 @@ def depth_to_space(scores: Tensor) -> Tensor:
     return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(shape)
 
 
-def _normed(*convolutions: nn.Module, channels: int) -> nn.Sequential:
-    return nn.Sequential(*convolutions, BatchRenorm(channels), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
+class _Blocks:
+    """What the levels are made of, with one kind of norm."""
 
+    def __init__(self, norm: MakeNorm) -> None:
+        self._norm = norm
 
-def _whole(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return _normed(Convolution(inputs, outputs, 3, stride, padding=1, bias=False), channels=outputs)
+    def whole(self, inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+        return self._normed(Convolution(inputs, outputs, 3, stride, padding=1, bias=False), channels=outputs)
 
+    def separable(self, inputs: int, outputs: int) -> nn.Sequential:
+        return self._normed(Depthwise(inputs), nn.Conv3d(inputs, outputs, 1, bias=False), channels=outputs)
 
-def _separable(inputs: int, outputs: int) -> nn.Sequential:
-    return _normed(Depthwise(inputs), nn.Conv3d(inputs, outputs, 1, bias=False), channels=outputs)
+    def _normed(self, *convolutions: nn.Module, channels: int) -> nn.Sequential:
+        return nn.Sequential(*convolutions, self._norm(channels), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
 
 
 class HalfResolutionUNet(nn.Module):
     """channels: per level, the first at half the input's resolution, each half of the one above.
 
-    The input's sides must be multiples of `2 ** len(channels)`.
+    norm: one of NORMS. The input's sides must be multiples of `2 ** len(channels)`.
     """
 
-    def __init__(self, channels: tuple[int, ...], classes: int, *, supervised_levels: int) -> None:
+    def __init__(
+        self, channels: tuple[int, ...], classes: int, *, supervised_levels: int, norm: str = "batch-renorm"
+    ) -> None:
         super().__init__()
+        blocks = _Blocks(NORMS[norm])
+        whole, separable = blocks.whole, blocks.separable
         finest, *coarser = channels
-        down = [nn.Sequential(_whole(SIDE**3, finest), _separable(finest, finest))]
-        down += [nn.Sequential(_whole(above, here, 2), _whole(here, here)) for above, here in pairwise(channels)]
+        down = [nn.Sequential(whole(SIDE**3, finest), separable(finest, finest))]
+        down += [nn.Sequential(whole(above, here, 2), whole(here, here)) for above, here in pairwise(channels)]
         self.down = nn.ModuleList(down)
         rising = list(reversed(channels))
         self.up = nn.ModuleList(nn.ConvTranspose3d(low, high, 2, 2) for low, high in pairwise(rising))
-        merge = [nn.Sequential(_whole(size, size), _whole(size, size)) for size in reversed(coarser[:-1])]
-        merge.append(nn.Sequential(_separable(finest, 2 * finest), _separable(2 * finest, 2 * finest)))
+        merge = [nn.Sequential(whole(size, size), whole(size, size)) for size in reversed(coarser[:-1])]
+        merge.append(nn.Sequential(separable(finest, 2 * finest), separable(2 * finest, 2 * finest)))
         self.merge = nn.ModuleList(merge)
         sizes = [*rising[:-1], 2 * finest]
         heads = [nn.Conv3d(size, classes, 1) for size in sizes[len(sizes) + 1 - supervised_levels :]]

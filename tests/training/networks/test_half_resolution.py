@@ -9,6 +9,7 @@ from training.networks.half_resolution import (  # noqa: E402
     depth_to_space,
     space_to_depth,
 )
+from training.transplant import fitted  # noqa: E402
 
 
 def test_no_voxel_is_lost_on_the_way_to_depth_and_back():
@@ -52,6 +53,21 @@ def test_what_a_window_shows_elsewhere_changes_nothing_far_away():
         before, after = network.eval()(volume), network.eval()(other)
     torch.testing.assert_close(before[..., :16], after[..., :16])
     assert not torch.equal(before[..., 80:], after[..., 80:])
+
+
+def test_with_instance_norm_each_window_is_its_own_scale():
+    torch.manual_seed(0)
+    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1, norm="instance").eval()
+    volume = torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(volume), network(3 * volume), atol=1e-3, rtol=1e-3)
+
+
+def test_a_network_of_instance_norm_begins_with_the_weights_of_one_of_batch_renorm():
+    torch.manual_seed(0)
+    renormed = HalfResolutionUNet((4, 6), 3, supervised_levels=1)
+    other = HalfResolutionUNet((4, 6), 3, supervised_levels=1, norm="instance")
+    assert fitted(renormed.state_dict(), other).keys() == other.state_dict().keys()
 
 
 @pytest.mark.slow
