@@ -22,7 +22,7 @@ from app.files.cases import find_cases
 from app.models.bundle import load_bundle
 from app.run.resources import thread_count
 from app.system.definition import SYSTEMS, WEIGHTS, System, read_system
-from app.types import Volume
+from app.types import Scores, Volume
 from training.export import FLOAT32, INT8, quantised, save_ir
 from training.networks.exact_norm import with_exact_norms
 from training.nnunet.archive import DATASET, PLANS, Trained, opened
@@ -37,6 +37,7 @@ from training.nnunet.bundle import (
     write_card,
 )
 from training.nnunet.checkpoint import Checkpoint, read_checkpoint
+from training.nnunet.footprint import holds_mb
 from training.nnunet.network import network_of
 from training.nnunet.plans import Plan, read_plan
 from training.nnunet.proof import known_scores, proof_of_scores
@@ -168,15 +169,9 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
             _plain(folder).mkdir()
             save_network(network, plan, _plain(folder))
         table = description(plan, name, own_steps(plan), _came_from(plan, checkpoint, file, fold))
-        bundle = write_card(folder, table, {})
-        proof = proof_of_scores(plan, known, bundle, threads)
-        _check_proof(proof, choices.most_difference, file)
-        write_card(folder, table, {RAW_SCORES: proof})
+        proof = _proven(folder, table, plan, known, choices.most_difference, file, threads)
         if choices.fast:
-            plain = write_card(_plain(folder), table, {})
-            plain_proof = proof_of_scores(plan, known, plain, threads)
-            _check_proof(plain_proof, FAST_DIFFERENCE, file)
-            write_card(_plain(folder), table, {RAW_SCORES: plain_proof})
+            _proven(_plain(folder), table, plan, known, FAST_DIFFERENCE, file, threads)
         say(
             f"{name}: raw scores differ by {proof['largest_difference']:.1e} at the most from {proof['against']}; the "
             f"largest is {proof['largest_score']:.3g}"
@@ -185,6 +180,17 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
     if plan is None or first is None:
         raise SetupError(f"{choices.model}: has no fold with a checkpoint")
     return Imported(plan, _mirror_axes(choices, plan, first), folders)
+
+
+def _proven(
+    folder: Path, table: dict[str, Any], plan: Plan, known: Scores, most: float, file: Path, threads: int
+) -> dict[str, Any]:
+    """Writes a bundle's card with what is measured of it; the proof of its raw scores."""
+    bundle = write_card(folder, table, {})
+    proof = proof_of_scores(plan, known, bundle, threads)
+    _check_proof(proof, most, file)
+    write_card(folder, table | {"holds_mb": holds_mb(bundle, threads)}, {RAW_SCORES: proof})
+    return proof
 
 
 def _plain(folder: Path) -> Path:
@@ -292,9 +298,11 @@ def _fast_bundles(name: str, imported: Imported, shop: Path) -> Imported:
         folder.mkdir()
         share_engine(FLOAT32, _plain(source), folder)
         share_engine(INT8, source, folder)
+        plain = read_card(_plain(source))
         new = description(imported.plan, fast, fast_steps(imported.plan), card["training"])
+        new["holds_mb"] = plain["holds_mb"]  # its largest window is the same, to a few voxels
         of_int8 = {key: card["accuracy"][key] for key in (OF_INT8,) if key in card["accuracy"]}
-        write_card(folder, new, read_card(_plain(source))["accuracy"] | of_int8)
+        write_card(folder, new, plain["accuracy"] | of_int8)
         folders.append(folder)
     return Imported(imported.plan, imported.mirror_axes, folders)
 

@@ -149,6 +149,7 @@ class Bundle:
     licence: of the weights, in a line. orientation: how the axes lie that it sees: PATIENT's, the FILE's own, or RAS
     (`app.run.turn`). crops_to_nonzero: it sees the box of what is not 0, and outside is background. regions: ids in the
     order in which they are painted (`app.steps.classify`), a channel each; without them there is one of each label.
+    holds_mb: the peak of a process that shows it its largest window, measured; 0 for a small one that was not.
     files: per engine, file name to SHA-256. training: how and on what it was trained. accuracy: measured figures.
     """
 
@@ -166,6 +167,7 @@ class Bundle:
     orientation: str = PATIENT
     crops_to_nonzero: bool = False
     regions: tuple[int, ...] = ()
+    holds_mb: int = 0
     shape: Shape | None = None
     spacing_mm: Spacing | None = None
     window: Window | None = None

@@ -24,10 +24,14 @@ The scores may be the engine's own buffer, which its next call overwrites: whoev
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A bundle, and one of its engines, compiled."""
+    """A bundle, and one of its engines, compiled; of several that are averaged the first, and all engines as one.
+
+    holds_mb: what its bundles say together.
+    """
 
     bundle: Bundle
     engine: Engine
+    holds_mb: int = 0
 
 
 def load_engine(bundle: Bundle, engine: str, precision: str, threads: int, *, pinned: bool) -> Engine:

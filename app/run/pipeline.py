@@ -38,7 +38,7 @@ from app.system.definition import SCAN, WEIGHTS, Doubt, Region, System, merged_n
 from app.system.rules import Seen
 from app.types import Labels, Voxels
 
-MODELS_BYTES = 500 << 20  # the networks and what they hold for one window, measured
+MODELS_MB = 500  # small networks and what they hold for one window, measured
 BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
 BYTES_BEYOND_EDGES = 4  # where resampling sees voxels beyond the edges: a larger copy
 BYTES_OF_SPLINE = 4  # float32, between its passes
@@ -58,14 +58,14 @@ def load_models(system: System, *, threads: int, pinned: bool, weights: Path = W
     @functools.cache
     def engine_of(bundle: str, engine: str, precision: str) -> Model:
         read = load_bundle(weights / bundle)
-        return Model(read, load_engine(read, engine, precision, threads, pinned=pinned))
+        return Model(read, load_engine(read, engine, precision, threads, pinned=pinned), read.holds_mb)
 
     models = {}
     for name, stage in system.stage.items():
         loaded = [engine_of(bundle, stage.engine, stage.precision) for bundle in stage.bundles]
         bundle = loaded[0].bundle
         engines = [engine for model in loaded for engine in mirrored(model.engine, stage.mirror_axes)]
-        models[name] = Model(bundle, averaged(engines, bundle))
+        models[name] = Model(bundle, averaged(engines, bundle), sum(model.holds_mb for model in loaded))
     return models
 
 
@@ -125,6 +125,11 @@ class _Run:
     def held_beside(self, seen: Voxels) -> int:
         """Bytes of the scan's own voxels, where what is seen of it are others."""
         return 0 if np.may_share_memory(seen, self.scan.voxels) else self.scan.voxels.nbytes
+
+    @property
+    def held_by_models(self) -> int:
+        """Bytes. What one has run with it keeps, so that all stages count."""
+        return max(MODELS_MB, sum(model.holds_mb for model in self.models.values())) << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +284,10 @@ def _check_memory(seen: Voxels, fine: Grid, bundle: Bundle, walk: Walk, run: _Ru
     before = BYTES_BEFORE_RESAMPLING if how.order != RESAMPLE_NORMALISE else 0
     before += BYTES_BEYOND_EDGES if sees_beyond_edges(how) else 0
     before += BYTES_OF_SPLINE if how.interpolation == CUBIC else 0
-    here = run.held_beside(seen) + seen.nbytes + voxels * (1 + masks + before) + MODELS_BYTES
+    here = run.held_beside(seen) + seen.nbytes + voxels * (1 + masks + before) + run.held_by_models
     per_voxel = BYTES_PER_SCORE * (bundle.channels + 2)  # scores, the volume and its normalised copy
     needed = math.prod(fine.shape) * per_voxel + here
-    if bundle.window is None and needed - here <= MODELS_BYTES:  # the same for every scan, and in MODELS_BYTES
+    if bundle.window is None and needed - here <= MODELS_MB << 20:  # the same for every scan, and in MODELS_MB
         if not before:
             return
         needed = here

@@ -610,6 +610,18 @@ def test_memory_counts_the_masks_that_are_held(tmp_path):
         run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed - 1)
 
 
+@pytest.mark.parametrize(("holds_mb", "counted"), [(400, 500), (1400, 1400)])
+def test_memory_counts_what_large_networks_hold(tmp_path, holds_mb, counted):
+    """10 x 10 x 10 voxels fill the smallest window of 16 x 16 x 32."""
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    models = {"only": Model(FINE, tissue_is_liver(FINE), holds_mb)}
+    needed = 1000 * 3 + (counted << 20) + 16 * 16 * 32 * 80
+    run(tmp_path, np.full((10, 10, 10), 40, np.int16), models, system=system, memory_limit=needed)
+    with pytest.raises(CaseError, match="more than the"):
+        run(tmp_path, np.full((10, 10, 10), 40, np.int16), models, system=system, memory_limit=needed - 1)
+
+
 @pytest.mark.parametrize(
     ("how", "more"),
     [
