@@ -42,7 +42,7 @@ from training.nnunet.network import network_of
 from training.nnunet.plans import Plan, read_plan
 from training.nnunet.proof import known_scores, proof_of_scores
 from training.nnunet.systems import beyond_the_abdomen, fast_system, int8_system, own_system
-from training.nnunet.tables import read_table
+from training.nnunet.tables import listed, read_table
 from training.nnunet.whole_case import check_package, predicted, proof_of_case
 from training.nnunet.windows import CALIBRATED, COMPARED, agreement, single, windows_of
 
@@ -99,7 +99,7 @@ def import_model(choices: Choices, say: Callable[[str], None] = print) -> list[P
             _add_int8(choices.int8, imported, own, choices.least_agreement, threads, say)
         fast = _fast_bundles(choices.name, imported, shop) if choices.fast else None
         if choices.fast and (others := beyond_the_abdomen(imported.plan)):
-            say(f"{choices.name}{FAST} sees the whole scan: {', '.join(others)} may lie beyond the abdomen's box")
+            say(f"{choices.name}{FAST} sees the whole scan: {listed(others)} may lie beyond the abdomen's box")
         if choices.proof_scan is not None:
             with tempfile.TemporaryDirectory(prefix="proof-") as folder:
                 theirs = predicted(

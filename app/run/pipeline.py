@@ -26,6 +26,7 @@ from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
 from app.run.second_look import better_turns, doubts, evidence_of, said_of
 from app.run.stage import Answer, run_stage
+from app.run.turn import turn_of
 from app.run.view import View, view_of
 from app.steps.merge import renamed
 from app.steps.resample import sees_beyond_edges, use_threads
@@ -256,8 +257,10 @@ def _boxes_of(
     for name, region in run.system.region.items():
         if region.of != stage:
             continue
+        looks = next(looks for looks, stage in run.system.stage.items() if stage.sees == name)
+        turn = turn_of(run.models[looks].bundle.orientation, run.scan.orientation)
         with run.outcome.timed(name):
-            found = _box_of(region, answer, Seen(names, located=seen is not None), grid)
+            found = _box_of(region, answer, Seen(names, located=seen is not None, axes=turn.axes), grid)
         if found is None:
             what = "the whole volume" if seen is None else f"what {stage} saw"
             text = f"{stage} found no organ for {name}; {what} is processed"

@@ -49,11 +49,13 @@ def _share(name: str, value: float) -> None:
 class Seen:
     """What a rule may ask of the stage whose labels it gets.
 
-    names: of the labels, by id. located: whether a region told where to look.
+    names: of the labels, by id. located: whether a region told where to look. axes: of a network that looks where the
+    rule says: which of the body's (z, y, x) its own are.
     """
 
     names: tuple[str, ...]
     located: bool
+    axes: tuple[int, int, int] = (0, 1, 2)
 
     def ids(self, names: tuple[str, ...]) -> list[int]:
         """Of labels by name."""
@@ -94,7 +96,7 @@ class OrganBox(Locating):
 
     min_component_ml: without a connected part so large nothing was found. min_component_share: smaller parts are
     dropped if they are below this share of the largest one, too. margin_mm: around what is left. at_least_mm: along
-    (z, y, x), where the scan has so much.
+    (z, y, x) as the network has them that looks there, where the scan has so much.
     """
 
     min_component_ml: float
@@ -109,14 +111,15 @@ class OrganBox(Locating):
         for length in self.at_least_mm:
             _at_least_zero("at_least_mm", length)
 
-    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:  # noqa: ARG002
+    def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:
+        z, y, x = (self.at_least_mm[seen.axes.index(axis)] for axis in range(3))
         return organ_box(
             labels,
             grid,
             min_component_ml=self.min_component_ml,
             min_component_share=self.min_component_share,
             margin_mm=self.margin_mm,
-            at_least_mm=self.at_least_mm,
+            at_least_mm=(z, y, x),
         )
 
 

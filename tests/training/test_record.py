@@ -42,11 +42,13 @@ def test_a_localiser_is_as_good_as_its_worst_box():
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    (tmp_path / "bundle.json").write_text(json.dumps({"role": "localiser", "accuracy": {}}))
+    before = {"raw_scores": {"against": "nnU-Net"}, "mean_dice": 0.1}
+    (tmp_path / "bundle.json").write_text(json.dumps({"role": "localiser", "accuracy": before}))
     (tmp_path / "scores.json").write_text(json.dumps({"openvino-int8": [row("a", 1.0, 1.2, liver=0.9)]}))
     monkeypatch.setattr(sys, "argv", ["record", str(tmp_path), str(tmp_path / "scores.json")])
     record.main()
-    assert json.loads((tmp_path / "bundle.json").read_text())["accuracy"]["mean_dice"] == 0.9
+    card = json.loads((tmp_path / "bundle.json").read_text())["accuracy"]
+    assert (card["mean_dice"], card["raw_scores"]) == (0.9, before["raw_scores"])
     (tmp_path / "scores.json").write_text(json.dumps({"submissions": []}))
     with pytest.raises(SystemExit):
         record.main()

@@ -18,10 +18,14 @@ from pathlib import Path, PurePosixPath
 
 from app.errors import SetupError
 from training.nnunet.checkpoint import MOST_BYTES
+from training.nnunet.tables import listed, shown
 
 PLANS, DATASET = "plans.json", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")  # the first that is there
 FOLD = re.compile(r"fold_(\d{1,3}|all)")
+DRIVE = re.compile("[A-Za-z]:")  # on Windows
+MOST_NAME = 1000  # letters
+ODD_NAME = f"a name with a backslash, with what cannot be printed, or of more than {MOST_NAME} letters"
 MOST_ENTRIES = 20_000
 MOST_RATIO, SMALL = 200, 1 << 20  # of declared to packed bytes, of what is larger than a MB
 COPIED_AT_ONCE = 1 << 20
@@ -56,17 +60,28 @@ def opened(model: Path, configuration: str | None, fold: str | None) -> Iterator
 
 
 def _in_folder(model: Path, configuration: str | None, fold: str | None) -> Trained:
-    if FOLD.fullmatch(model.name) and not (model / PLANS).exists():
-        own = model.resolve().name.removeprefix("fold_")
-        if fold not in (None, own):
-            raise SetupError(f"{model}: is fold {own}, and --fold says {fold}; leave that out")
-        if not (model.resolve().parent / PLANS).exists():
-            raise SetupError(f"{model}: the folder around it has no {PLANS}; give the trainer's folder as it was")
-        return _trained(model.resolve().parent, own, model)
     if (model / PLANS).exists():
         return _trained(model, fold, model)
-    found = [path.parent.relative_to(model).as_posix() for path in sorted(model.glob(f"*/{PLANS}"))]
-    return _trained(model / _chosen(found, configuration, model), fold, model)
+    # a fold may be a link, be called by one, or be where the caller is
+    places = [place for place in (model.absolute(), model.resolve()) if FOLD.fullmatch(place.name)]
+    if places:
+        place = next((place for place in places if (place.parent / PLANS).exists()), None)
+        if place is None:
+            raise SetupError(f"{model}: the folder around it has no {PLANS}; give the trainer's folder as it was")
+        own = place.name.removeprefix("fold_")
+        if fold not in (None, own):
+            raise SetupError(f"{model}: is fold {own}, and --fold says {fold}; leave that out")
+        return _trained(place.parent, own, model)
+    trainers = _above(model, f"*/{PLANS}", 1)
+    if not trainers and (sets := _above(model, f"*/*/{PLANS}", 2)):
+        raise SetupError(f"{model}: holds data sets; give the folder of one: {listed(sets)}")
+    return _trained(Path(_chosen(trainers, configuration, model)), fold, model)
+
+
+def _above(model: Path, pattern: str, levels: int) -> list[str]:
+    """The folders so many levels above what fits, each once."""
+    found = {str(path.parents[levels - 1]) for path in model.glob(pattern)}
+    return sorted(folder for folder in found if folder.isprintable())
 
 
 def _chosen(folders: Sequence[str], configuration: str | None, model: Path) -> str:
@@ -77,13 +92,13 @@ def _chosen(folders: Sequence[str], configuration: str | None, model: Path) -> s
     fitting = [folder for folder in folders if configuration in (None, named[folder])]
     if len(fitting) == 1:
         return fitting[0]
-    there = ", ".join(sorted(set(named.values())))
+    there = listed([*map(shown, sorted(set(named.values())))])
     if not fitting:
         raise SetupError(f"{model}: has no configuration {configuration}; there are {there}")
     if len(set(named.values())) > 1 and configuration is None:
         raise SetupError(f"{model}: has several configurations; choose one with --configuration: {there}")
     how = "give the folder of one" if model.is_dir() else "unzip it and give the folder of one"
-    raise SetupError(f"{model}: has several trainers; {how}: {', '.join(fitting)}")
+    raise SetupError(f"{model}: has several trainers; {how}: {listed(fitting)}")
 
 
 def _trained(folder: Path, fold: str | None, model: Path) -> Trained:
@@ -122,7 +137,9 @@ def _unpacked(model: Path, folder: Path, configuration: str | None) -> Path:
                 with archive.open(entry) as source, target.open("xb") as copy:
                     shutil.copyfileobj(source, copy, COPIED_AT_ONCE)  # never more than declared
     except (*BROKEN, RuntimeError, EOFError, ValueError) as error:
-        raise SetupError(f"{model}: is a damaged or encrypted zip: {error}; export the model again") from error
+        raise SetupError(
+            f"{model}: is a damaged or encrypted zip: {shown(str(error))}; export the model again"
+        ) from error
     except OSError as error:
         raise SetupError(f"{model}: cannot be unpacked: {error.strerror or error}") from error
     return folder
@@ -136,19 +153,22 @@ def check_entries(entries: Iterable[zipfile.ZipInfo], model: Path) -> None:
         name = entry.filename
         if count > MOST_ENTRIES:
             raise SetupError(f"{model}: has more than {MOST_ENTRIES} entries; no exported model has")
+        called = shown(repr(name))
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not name.isprintable():
-            raise SetupError(f"{model}: holds {name!r}, a name that leads out of a folder; nothing was unpacked")
+        if path.is_absolute() or ".." in path.parts or any(DRIVE.match(part) for part in path.parts):
+            raise SetupError(f"{model}: holds {called}, a name that leads out of a folder; nothing was unpacked")
+        if "\\" in name or not name.isprintable() or len(name) > MOST_NAME:
+            raise SetupError(f"{model}: holds {called}, {ODD_NAME}; nothing was unpacked")
         if path.as_posix() in names:
-            raise SetupError(f"{model}: holds {name!r} twice; nothing was unpacked")
+            raise SetupError(f"{model}: holds {called} twice; nothing was unpacked")
         names.add(path.as_posix())
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise SetupError(f"{model}: holds {name!r}, which is a link or no plain file; nothing was unpacked")
+            raise SetupError(f"{model}: holds {called}, which is a link or no plain file; nothing was unpacked")
         packed = max(entry.compress_size, 1)
         if entry.file_size > MOST_BYTES or (entry.file_size > SMALL and entry.file_size > MOST_RATIO * packed):
             raise SetupError(
-                f"{model}: holds {name!r}, which declares {entry.file_size} bytes in {entry.compress_size}; nothing "
+                f"{model}: holds {called}, which declares {entry.file_size} bytes in {entry.compress_size}; nothing "
                 "was unpacked"
             )
 

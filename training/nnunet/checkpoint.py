@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import SetupError
+from training.nnunet.tables import shown
 
 PROJECT = Path(__file__).parents[2]
 MOST_BYTES = 16 << 30  # of a checkpoint; nnU-Net's largest network has 2 GB with its optimiser's state
 MOST_SECONDS = 600
+MOST_SAID = 300  # letters of a reason
 ARRAYS, CARD = "weights.npz", "card.json"  # what the process writes
 
 
@@ -57,7 +59,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise SetupError(f"{path}: not read within {MOST_SECONDS} s; it is none of nnU-Net's") from error
         if done.returncode != 0:
             said = done.stderr.strip().splitlines()[-1:] if done.returncode == 2 else []
-            raise SetupError(f"{path}: {said[0] if said else 'needs more memory than its size allows, or is damaged'}")
+            reason = shown(said[0], MOST_SAID) if said else "needs more memory than its size allows, or is damaged"
+            raise SetupError(f"{path}: {reason}")
         return _from_files(Path(folder), path)
 
 

@@ -13,7 +13,7 @@ from app.errors import SetupError
 from app.models.bundle import BACKGROUND, MOST_LABELS, Intensity
 from app.types import Shape, Spacing
 from training.networks.planned_unet import Architecture, Triple
-from training.nnunet.tables import Table
+from training.nnunet.tables import Table, listed, shown
 
 FULL = "PlainConvUNet and ResidualEncoderUNet in 3-D, of one CT channel, without a cascade"
 MOST_STAGES, MOST_CHANNELS, MOST_BLOCKS, MOST_KERNEL, MOST_STRIDE = 12, 4096, 32, 15, 8
@@ -146,9 +146,11 @@ def _with_inherited(configurations: Table, name: str, seen: tuple[str, ...] = ()
     """A configuration, with what it does not say itself from the one that it inherits from."""
     known = [key for key, value in configurations.values.items() if isinstance(value, dict)]
     if name in seen:
-        raise SetupError(f"{configurations.file}: configurations inherit in a circle: {' from '.join((*seen, name))}")
+        raise SetupError(
+            f"{configurations.file}: configurations inherit in a circle: {shown(' from '.join((*seen, name)))}"
+        )
     if name not in known:
-        there = ", ".join(known)[:MOST_NAME] or "none"
+        there = listed([*map(shown, known)]) or "none"
         raise SetupError(f"{configurations.file}: no configuration {name[:MOST_NAME]!r}; there are {there}")
     if len(seen) > MOST_INHERITED:
         raise SetupError(f"{configurations.file}: configurations inherit more than {MOST_INHERITED} times")
@@ -200,7 +202,7 @@ def _network(chosen: Table) -> tuple[dict[str, Any], bool]:
         raise architecture.wrong("_kw_requires_import", f"of {', '.join(CLASSES)}")
     for key in kwargs.values:
         if key not in (RESIDUAL_KEYS if residual else PLAIN_KEYS):
-            raise SetupError(f"{chosen.file}: field {kwargs.field}.{key[:100]} is not known; supported are {FULL}")
+            raise SetupError(f"{chosen.file}: field {kwargs.field}.{shown(key)} is not known; supported are {FULL}")
     return dict(kwargs.values), residual
 
 

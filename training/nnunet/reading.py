@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from training.nnunet.checkpoint import ARRAYS, CARD, MOST_SECONDS
 
 SPARE_BYTES = 1 << 30
-MOST_TENSORS, MOST_NAME = 20_000, 300
+MOST_TENSORS, MOST_NAME = 20_000, 200
 NUMBERS = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
@@ -97,14 +97,14 @@ def _write(found: Mapping[str, Any], folder: Path, size: int) -> None:
     tensors = found.get("network_weights")
     if not isinstance(tensors, Mapping) or not all(isinstance(name, str) for name in tensors):
         raise Refused("has no network_weights; it is no checkpoint of nnU-Net v2's")
-    if len(tensors) > MOST_TENSORS or any(len(name) > MOST_NAME for name in tensors):
+    if len(tensors) > MOST_TENSORS or not all(map(_is_name, tensors)):
         raise Refused(f"has {len(tensors)} tensors, or names that no network has")
     different = _different(tensors)
     _check_size(different, size)
     arguments = found.get("init_args")
     configuration = arguments.get("configuration") if isinstance(arguments, Mapping) else None
     axes = found.get("inference_allowed_mirroring_axes") or ()
-    if not isinstance(found.get("trainer_name"), str) or not isinstance(configuration, str):
+    if not _is_name(found.get("trainer_name")) or not _is_name(configuration):
         raise Refused("does not say trainer_name and init_args.configuration; it is no checkpoint of nnU-Net v2's")
     if not isinstance(axes, tuple | list) or not all(type(axis) is int and 0 <= axis < 3 for axis in axes):
         raise Refused("its inference_allowed_mirroring_axes are not of three dimensions")
@@ -117,6 +117,11 @@ def _write(found: Mapping[str, Any], folder: Path, size: int) -> None:
     arrays: dict[str, Any] = {str(index): _array(tensor) for index, tensor in enumerate(different.values())}
     np.savez(folder / ARRAYS, **arrays)
     (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
+
+
+def _is_name(value: object) -> bool:
+    """Whether it may stand in a line."""
+    return isinstance(value, str) and len(value) <= MOST_NAME and value.isprintable()
 
 
 def _different(tensors: Mapping[str, Any]) -> dict[Any, torch.Tensor]:

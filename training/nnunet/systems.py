@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 
 from app.models.bundle import AXES
+from app.system.definition import SYSTEMS
+from app.system.toml_file import read_toml
 from training.nnunet.plans import Plan
 
 ABDOMEN = re.compile(
@@ -28,17 +30,9 @@ as_it_is = true # the voxels that the network sees are nnU-Net's
 """
 LOCATED = """
 [stage.locate]
-bundle = "localiser"
-engine = "openvino-int8"
-precision = "f32"
-
+{stage}
 [region.abdomen]
-of = "locate"
-rule = "organ-box"
-min_component_ml = 20
-min_component_share = 0.02
-margin_mm = 20
-at_least_mm = {window_mm} # a window of the network, so that it sees the body and not what a box is filled up with
+{region}at_least_mm = {window_mm} # a window of the network: it sees the body, not what a box is filled up with
 """
 
 
@@ -60,8 +54,7 @@ def fast_system(plan: Plan, bundles: Sequence[str], mirror_axes: Sequence[int]) 
     located = not beyond_the_abdomen(plan)
     title = f"{_title(plan)} with our own steps{' in the box of the abdomen' if located else ''}, in float32"
     sees = 'sees = "abdomen"\n' if located else ""
-    window_mm = [math.ceil(side * mm) for side, mm in zip(plan.window, plan.spacing_mm, strict=True)]
-    return _head(title) + (LOCATED.format(window_mm=window_mm) if located else "") + _stage(bundles, sees, mirror_axes)
+    return _head(title) + (_located(plan) if located else "") + _stage(bundles, sees, mirror_axes)
 
 
 def int8_system(name: str, text: str) -> str:
@@ -69,6 +62,17 @@ def int8_system(name: str, text: str) -> str:
     title = next(line for line in text.splitlines() if line.startswith("title = "))
     engine = 'engine = "openvino-int8"'
     return f'extends = "{name}"\n{title.replace("in float32", "in INT8")}\n\n[stage.segment]\n{engine}\n'
+
+
+def _located(plan: Plan) -> str:
+    """The default system's first stage and region, whose figures are known there alone."""
+    default = read_toml(SYSTEMS / "viscera.toml")
+    stage, region = (
+        "".join(f"{name} = {_text(value)}\n" for name, value in table.items())
+        for table in (default["stage"]["locate"], default["region"]["abdomen"])
+    )
+    window_mm = [math.ceil(side * mm) for side, mm in zip(plan.window, plan.spacing_mm, strict=True)]
+    return LOCATED.format(stage=stage, region=region, window_mm=window_mm)
 
 
 def _title(plan: Plan) -> str:
@@ -93,5 +97,6 @@ def _stage(bundles: Sequence[str], sees: str, mirror_axes: Sequence[int]) -> str
     )
 
 
-def _text(value: str) -> str:
+def _text(value: str | float) -> str:
+    """As JSON has it, and TOML likewise."""
     return json.dumps(value, ensure_ascii=False)

@@ -5,13 +5,14 @@ A mistake is a SetupError of one line that names file and field.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from app.errors import SetupError
 
 MOST_BYTES = 64 << 20  # of a plans.json or dataset.json; usual ones have some kilobytes
+MOST_SHOWN, MOST_LISTED = 100, 5  # letters of a name in a line, and names
 
 
 class Table:
@@ -26,7 +27,7 @@ class Table:
     def wrong(self, name: str, needed: str) -> SetupError:
         """What to raise where a field is not as needed."""
         found = repr(self.values.get(name)) if name in self.values else "nothing"
-        return SetupError(f"{self.file}: field {self._path(name)} must be {needed}, found {_short(found)}")
+        return SetupError(f"{self.file}: field {self._path(name)} must be {needed}, found {shown(found)}")
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
@@ -90,7 +91,7 @@ class Table:
         return tuple(map(float, numbers))
 
     def _path(self, name: str) -> str:
-        return f"{self.field}.{name}" if self.field else name
+        return f"{self.field}.{shown(name)}" if self.field else shown(name)
 
 
 def read_table(path: Path) -> Table:
@@ -100,11 +101,11 @@ def read_table(path: Path) -> Table:
             raise SetupError(f"{path}: is no plain file; a trained model of nnU-Net v2 has one")
         if path.stat().st_size > MOST_BYTES:
             raise SetupError(f"{path}: larger than {MOST_BYTES >> 20} MB, which no file of nnU-Net's is")
-        table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
     except OSError as error:
         raise SetupError(f"{path}: cannot be read: {error.strerror}; a trained model of nnU-Net v2 has it") from error
     except (ValueError, RecursionError) as error:
-        raise SetupError(f"{path}: not JSON as nnU-Net writes it: {_short(str(error))}") from error
+        raise SetupError(f"{path}: not JSON as nnU-Net writes it: {shown(str(error))}") from error
     if not isinstance(table, dict):
         raise SetupError(f"{path}: the file must be a table")
     return Table(table, path)
@@ -126,5 +127,21 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 100 else f"{text[:100]}…"
+def shown(text: str, most: int = MOST_SHOWN) -> str:
+    """Words of others as a line has them: short, and nothing in them that a terminal would obey.
+
+    >>> shown("liver\\x1b[2J")
+    'liver?[2J'
+    """
+    text = "".join(letter if letter.isprintable() else "?" for letter in text[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """The first of them, and how many more there are.
+
+    >>> listed(["liver", "spleen"] + 5 * ["rib"])
+    'liver, spleen, rib, rib, rib and 2 more'
+    """
+    more = len(texts) - MOST_LISTED
+    return ", ".join(texts[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

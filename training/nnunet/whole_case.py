@@ -22,6 +22,7 @@ from app.run.outcome import Outcome
 from app.run.pipeline import load_models, run_case
 from app.system.definition import System
 from training.nnunet.archive import Trained
+from training.nnunet.tables import shown
 from training.nnunet.windows import agreement_in, counts_of
 
 PREDICT = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder as run; run()"
@@ -35,7 +36,9 @@ def check_package(scan: Path, file_ending: str) -> None:
     if not scan.is_file():
         raise SetupError(f"{scan}: is not there; --proof-scan is one scan")
     if not scan.name.endswith(file_ending):
-        raise SetupError(f"{scan}: the model's dataset.json has files that end in {file_ending}; give one of those")
+        raise SetupError(
+            f"{scan}: the model's dataset.json has files that end in {shown(file_ending)}; give one of those"
+        )
 
 
 def predicted(scan: Path, trained: Trained, file_ending: str, folder: Path, *, mirrored: bool) -> Path:
@@ -61,7 +64,7 @@ def predicted(scan: Path, trained: Trained, file_ending: str, folder: Path, *, m
     mask = outputs / f"case{file_ending}"
     if done.returncode != 0 or not mask.exists():
         said = done.stderr.strip().splitlines()[-1:] or ["no reason"]
-        raise SetupError(f"{scan}: {PACKAGE} could not segment it: {said[0][:200]}")
+        raise SetupError(f"{scan}: {PACKAGE} could not segment it: {shown(said[0], 200)}")
     return mask
 
 

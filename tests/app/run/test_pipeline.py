@@ -186,6 +186,21 @@ def test_the_box_is_what_phase_one_found_and_its_margin(tmp_path, margin_mm, box
 
 
 @pytest.mark.parametrize(
+    ("orientation", "box"),
+    [
+        # z 8..16 of 5 mm, y 8..20 of 4 mm and x 12..24 of 3 mm; the file's own are y, x, z
+        pytest.param("file", Box((7, 7, 11), (17, 22, 26)), id="60 mm of y are 15, 45 of x 15, 50 of z 10 voxels"),
+        pytest.param("patient", Box((6, 8, 10), (18, 20, 27)), id="60 mm of z are 12, 45 of y 12, 50 of x 17 voxels"),
+    ],
+)
+def test_the_least_box_lies_along_the_axes_of_the_network_that_looks_there(tmp_path, orientation, box):
+    system = located(margin_mm=0.0, at_least_mm=(60.0, 45.0, 50.0))
+    models = known_models() | {"segment": Model(replace(FINE, orientation=orientation), tissue_is_liver(FINE))}
+    _, outcome = run(tmp_path, block().transpose(2, 0, 1), models, BLOCK_AFFINE[:, [2, 0, 1, 3]], system)
+    assert outcome.box == box
+
+
+@pytest.mark.parametrize(
     ("choices", "reaches_to"),
     [
         pytest.param({}, 48, id="a second part of 8.6 ml is above 2 % of the first"),

@@ -1,10 +1,11 @@
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from app.system.definition import read_system
+from app.system.definition import Region, read_system
 from tests.training.nnunet.made_up_model import DATASET, PLANS, plan_of
 from training.nnunet.systems import beyond_the_abdomen, fast_system, int8_system, own_system
 
@@ -35,6 +36,10 @@ def test_ours_look_for_the_abdomen_where_no_label_lies_beyond_it(tmp_path):
     system = read_system(str(tmp_path / "fast.toml"))
     assert system.stage["segment"].sees == "abdomen"
     assert not system.posture.as_it_is
+    default = read_system("viscera")
+    assert system.stage["locate"] == default.stage["locate"]
+    box = replace(default.region["abdomen"].rule, at_least_mm=(40.0, 32.0, 36.0))
+    assert system.region == {"abdomen": Region("locate", box)}
     others = plan_of(PLANS, {**DATASET, "labels": {"background": 0, "liver": 1, "femur": 2}})
     (tmp_path / "whole.toml").write_text(fast_system(others, ["team-fast"], ()))
     assert list(read_system(str(tmp_path / "whole.toml")).stage) == ["segment"]
