@@ -56,6 +56,8 @@ PLANS = {
             "use_mask_for_norm": [False],
             "resampling_fn_data": "resample_data_or_seg_to_shape",
             "resampling_fn_data_kwargs": {**KEYS, "order": 3},
+            "resampling_fn_seg": "resample_data_or_seg_to_shape",
+            "resampling_fn_seg_kwargs": {**KEYS, "is_seg": True, "order": 1},
             "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
             "resampling_fn_probabilities_kwargs": {**KEYS, "order": 1},
             "architecture": {
@@ -86,9 +88,11 @@ def network(kwargs, *, residual=False):
     name = "ResidualEncoderUNet" if residual else "PlainConvUNet"
     return plans(
         architecture={
-            "network_class_name": f"dynamic_network_architectures.architectures.unet.{name}", "arch_kwargs": kwargs,
+            "network_class_name": f"dynamic_network_architectures.architectures.unet.{name}",
+            "arch_kwargs": kwargs,
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         }
-    )  # fmt: skip
+    )
 
 
 def plan_of(plans_table, dataset=DATASET, trainer="nnUNetTrainer"):
