@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from training.recipe import Loss
 
-SMOOTH = 1.0  # voxel, of the Dice: bounds the gradient of an organ that fills a few
 SMOOTH_OF_NNUNET = 1e-5  # voxels, of its Dice
 UNSURE = 0.5  # a teacher whose highest probability is lower has no answer
 
@@ -55,10 +54,7 @@ def _one_level(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
     if loss.kind == "nnunet":
         dice = dice_of_nnunet(log_probabilities.exp(), targets.labels, loss)
         return cross_entropy(log_probabilities, targets, loss) + (1 - dice)
-    if targets.teacher is not None and loss.dice_of_teacher:
-        present, absent = soft_dice_of_mix(log_probabilities.exp(), targets.labels, targets.teacher, loss.teacher_share)
-    else:
-        present, absent = soft_dice(log_probabilities.exp(), targets.labels)
+    present, absent = soft_dice(log_probabilities.exp(), targets.labels)
     return cross_entropy(log_probabilities, targets, loss) + (1 - present) + loss.absent_weight * (1 - absent)
 
 
@@ -99,29 +95,11 @@ def soft_dice(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Sums run over the whole batch; background is left out. With no organ in one of the two groups its value is 1.
     """
-    dice, sizes = soft_dice_by_class(probabilities, labels, SMOOTH)
-    return _present_and_absent(dice[1:], sizes[1:] > 0)
-
-
-def soft_dice_of_mix(probabilities: Tensor, labels: Tensor, teacher: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """As `soft_dice`, of a target of which `share` is the teacher's probabilities (batch, class, z, y, x).
-
-    An organ is in the batch where the mask has it and the mask counts, or where some voxel is the teacher's.
-    """
-    hits, sizes = _hits_and_sizes(probabilities, labels)
-    hits = (1 - share) * hits + share * torch.einsum("bczyx,bczyx->c", probabilities, teacher)
-    mixed = (1 - share) * sizes + share * teacher.sum((0, 2, 3, 4))
-    dice = (2 * hits + SMOOTH) / (probabilities.sum((0, 2, 3, 4)) + mixed + SMOOTH)
-    there = torch.bincount(teacher.argmax(1).flatten(), minlength=len(sizes)) > 0
-    if share < 1:
-        there |= sizes > 0
-    return _present_and_absent(dice[1:], there[1:])
-
-
-def _present_and_absent(dice: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of the organs' Dice; 1 of none."""
+    smooth = 1.0  # one voxel: bounds the gradient of an organ that fills a few
+    dice, sizes = (values[1:] for values in soft_dice_by_class(probabilities, labels, smooth))
+    present = sizes > 0
     one = dice.new_ones(())
-    return (dice[there].mean() if there.any() else one, dice[~there].mean() if (~there).any() else one)
+    return (dice[present].mean() if present.any() else one, dice[~present].mean() if (~present).any() else one)
 
 
 def dice_of_nnunet(probabilities: Tensor, labels: Tensor, loss: Loss) -> Tensor:
@@ -141,18 +119,13 @@ def soft_dice_by_class(probabilities: Tensor, labels: Tensor, smooth: float) -> 
 
     smooth: voxels, added above and below; a class that is nowhere has 1 where nothing is claimed of it.
     """
-    hits, sizes = _hits_and_sizes(probabilities, labels)
-    return (2 * hits + smooth) / (probabilities.sum((0, 2, 3, 4)) + sizes + smooth), sizes
-
-
-def _hits_and_sizes(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every class the sum of its probabilities at its own voxels, and how many these are."""
     classes = probabilities.shape[1]
     # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss; in float64,
     # because index_add sums one by one: of a million float32 up to 7e-3 are lost
     at_labels = _at(probabilities, labels).flatten().double()
-    hits = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
-    return hits, torch.bincount(labels.flatten(), minlength=classes)
+    intersection = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
+    sizes = torch.bincount(labels.flatten(), minlength=classes)
+    return (2 * intersection + smooth) / (probabilities.sum((0, 2, 3, 4)) + sizes + smooth), sizes
 
 
 def _at(values: Tensor, labels: Tensor) -> Tensor:

@@ -339,7 +339,6 @@ class Loss:
     warm_up_steps: how many pass until those and class_weights hold whole. counted_levels: how many of the supervised
     levels count, the finest first; 0 for all.
     teacher_share: of the cross-entropy's target that is the teacher's class probabilities rather than the mask.
-    dice_of_teacher: whether in the Dice, too, so much of the target is the teacher's; for "batch".
     disagreement_weight, unsure_weight: of voxels where the teacher's class is not the mask's, and where its highest
     probability is below one half; 1 leaves them alone. distillation_weight: of the distance of the network's deepest
     features from those of another run's network (`training.distillation`).
@@ -352,7 +351,6 @@ class Loss:
     unsure_weight: float
     distillation_weight: float = 0.0
     kind: str = "batch"
-    dice_of_teacher: bool = False
     dice_by_sample: bool = False
     dice_of_background: bool = False
     dice_weights: tuple[float, ...] = ()
@@ -375,8 +373,6 @@ class Loss:
     def _check_kind(self) -> None:
         if (self.dice_by_sample or self.dice_of_background) and self.kind != "nnunet":
             raise ValueError('dice_by_sample and dice_of_background go with kind = "nnunet", and only with that')
-        if self.dice_of_teacher and (self.kind != "batch" or not self.teacher_share):
-            raise ValueError('dice_of_teacher goes with kind = "batch" and a teacher_share')
         if self.kind != "weighted":
             if self.dice_weights or self.warm_up_steps:
                 raise ValueError('dice_weights and warm_up_steps go with kind = "weighted", and only with that')

@@ -12,7 +12,6 @@ from training.losses import (  # noqa: E402
     resized,
     segmentation_loss,
     soft_dice,
-    soft_dice_of_mix,
 )
 from training.recipe import Loss  # noqa: E402
 
@@ -35,28 +34,6 @@ def test_soft_dice_sums_over_the_batch():
     present, absent = soft_dice(probabilities, labels)
     torch.testing.assert_close(present, ((2 * both + 1) / (sizes + 1))[1:].mean())
     assert absent.item() == 1  # no organ is
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_soft_dice_against_mask_and_teacher(share):
-    """Two voxels, an organ, and one that is nowhere: by hand."""
-    probabilities = torch.tensor([[0.4, 0.9], [0.5, 0.0], [0.1, 0.1]]).reshape(1, 3, 1, 1, 2)
-    labels = torch.tensor([1, 0]).reshape(1, 1, 1, 2)
-    teacher = torch.tensor([[0.2, 0.9], [0.8, 0.1], [0.0, 0.0]]).reshape(1, 3, 1, 1, 2)
-    present, absent = soft_dice_of_mix(probabilities, labels, teacher, share)
-    hits, size = (1 - share) * 0.5 + share * 0.5 * 0.8, (1 - share) * 1 + share * 0.9
-    assert present == pytest.approx((2 * hits + 1) / (0.5 + size + 1))
-    assert absent == pytest.approx(1 / (0.2 + 1))
-    if share == 0:
-        assert (present, absent) == soft_dice(probabilities, labels)
-
-
-def test_of_the_teacher_alone_an_organ_of_the_mask_is_absent_where_it_sees_none():
-    probabilities = torch.tensor([[0.6], [0.4]]).reshape(1, 2, 1, 1, 1)
-    labels = torch.ones(1, 1, 1, 1, dtype=torch.int64)
-    teacher = torch.tensor([[1.0], [0.0]]).reshape(1, 2, 1, 1, 1)
-    present, absent = soft_dice_of_mix(probabilities, labels, teacher, 1.0)
-    assert (present.item(), absent.item()) == pytest.approx((1.0, 1 / 1.4))
 
 
 def test_soft_dice_without_any_organ():
