@@ -257,16 +257,21 @@ def _boxes_of(
     for name, region in run.system.region.items():
         if region.of != stage:
             continue
-        looks = next(looks for looks, stage in run.system.stage.items() if stage.sees == name)
-        turn = turn_of(run.models[looks].bundle.orientation, run.scan.orientation)
+        about = Seen(names, located=seen is not None, axes=_axes_of_who_sees(name, run))
         with run.outcome.timed(name):
-            found = _box_of(region, answer, Seen(names, located=seen is not None, axes=turn.axes), grid)
+            found = _box_of(region, answer, about, grid)
         if found is None:
             what = "the whole volume" if seen is None else f"what {stage} saw"
             text = f"{stage} found no organ for {name}; {what} is processed"
             warnings.append(Notice("not-located", text, Verdict.CHECK))
         boxes[name] = found or seen
     return boxes
+
+
+def _axes_of_who_sees(region: str, run: _Run) -> tuple[int, int, int]:
+    """Of the body's (z, y, x), as the first network has them that looks into a region; every region has one."""
+    sees = next(name for name, stage in run.system.stage.items() if stage.sees == region)
+    return turn_of(run.models[sees].bundle.orientation, run.scan.orientation).axes
 
 
 def _box_of(region: Region, answer: Answer, about: Seen, grid: Grid) -> Box | None:
