@@ -43,6 +43,10 @@ def _read(path: Path, seen: tuple[Path, ...], hint: str) -> dict[str, Any]:
         )
     # the same file by the same name, however a circle reaches it
     file = Path(os.path.normpath(path.parent / f"{base}.toml"))
+    if not file.is_file():
+        raise SetupError(
+            f"{path}: field extends names {file}, which is not there; a base lies beside it, or above (../)"
+        )
     return _merged(_read(file, (*seen, path), hint), table)
 
 

@@ -16,6 +16,12 @@ def test_a_file_that_is_not_there(tmp_path):
         read_toml(tmp_path / "none.toml", "; try that")
 
 
+def test_a_base_that_is_not_there_is_said_of_the_file_that_names_it(tmp_path):
+    (tmp_path / "top.toml").write_text('extends = "none"')
+    with pytest.raises(SetupError, match=r"top\.toml: field extends names .*none\.toml, which is not there"):
+        read_toml(tmp_path / "top.toml", "; try that")
+
+
 def test_a_table_takes_the_place_of_a_value_and_the_other_way_round(tmp_path):
     (tmp_path / "base.toml").write_text("a = 1\n[b]\nx = 1\n")
     (tmp_path / "top.toml").write_text('extends = "base"\nb = 2\n[a]\ny = 3\n')
