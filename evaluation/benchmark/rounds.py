@@ -32,8 +32,9 @@ def turns(entrants: Sequence[Contender], cases: Sequence[BoxedScan], rounds: int
                     yield Turn(contender.name, number, timed, busy, steps)
                 shown = "uncounted" if number < 0 else f"round {number + 1}"
                 noise = f", other load {busy:.0f} %" if busy > QUIET_PERCENT else ""
+                ending = f"{timed.status} ({timed.note})" if timed.note else timed.status
                 print(
-                    f"{shown}: {contender.name}, {timed.name}: {timed.run.seconds:.2f} s, {timed.status}{noise}",
+                    f"{shown}: {contender.name}, {timed.name}: {timed.run.seconds:.2f} s, {ending}{noise}",
                     flush=True,
                 )
 

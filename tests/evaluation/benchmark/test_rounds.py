@@ -20,7 +20,7 @@ def entrant(name, log, *, boxed=False, status=DONE, shape=None):
             voxels = np.ones(shape or nib.load(scan).shape, np.uint8)
             save_nifti(place.outputs / scan.name.replace("_0000", ""), voxels)
         place.log.write_text('first\n{"seconds": {"read": 0.5}}\n')
-        return TimedCase(scan.name, Run(0.0, 1.0, 0), status, "somewhere")
+        return TimedCase(scan.name, Run(0.0, 1.0, 0), status, "somewhere", "" if status == DONE else "no plans.json")
 
     return Contender(name, "what it is", boxed, timer)
 
@@ -36,6 +36,12 @@ def case(tmp_path):
 @pytest.fixture
 def _quiet(monkeypatch):
     monkeypatch.setattr(rounds, "wait_for_quiet", lambda: 0.0)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_why_a_run_failed_is_said(case, tmp_path, capsys):
+    list(turns([entrant("theirs", [], status="exit status 1")], [case], 1, tmp_path))
+    assert "round 1: theirs, a_0000.nii.gz: 1.00 s, exit status 1 (no plans.json)\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("_quiet")
