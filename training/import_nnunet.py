@@ -11,25 +11,23 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import openvino
-
 from app.errors import SetupError, VisceraError
 from app.files.cases import find_cases
-from app.models.bundle import load_bundle
 from app.run.resources import thread_count
 from app.system.definition import SYSTEMS, WEIGHTS, System, read_system
-from app.types import Scores, Volume
-from training.export import FLOAT32, INT8, quantised, save_ir
+from app.types import Scores
+from training.export import FLOAT32, INT8
 from training.networks.exact_norm import with_exact_norms
 from training.nnunet.archive import DATASET, PLANS, Trained, opened
 from training.nnunet.bundle import (
     description,
     fast_steps,
     own_steps,
+    plain_beside,
     read_card,
     save_network,
     share_engine,
@@ -38,18 +36,18 @@ from training.nnunet.bundle import (
 )
 from training.nnunet.checkpoint import Checkpoint, read_checkpoint
 from training.nnunet.footprint import holds_mb
+from training.nnunet.int8 import OF_INT8, add_int8
 from training.nnunet.network import network_of
 from training.nnunet.plans import Plan, read_plan
 from training.nnunet.proof import known_scores, proof_of_scores
 from training.nnunet.systems import beyond_the_abdomen, fast_system, int8_system, own_system
 from training.nnunet.tables import listed, read_table
 from training.nnunet.whole_case import check_package, predicted, proof_of_case
-from training.nnunet.windows import CALIBRATED, COMPARED, agreement, single, windows_of
 
 NAME = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)
 FAST_DIFFERENCE = 0.05  # of the largest score; OpenVINO's own norms are less exact
 FAST, FOLD, SYSTEM_OF_INT8 = "-fast", "-fold-", "-int8"  # after a model's name
-RAW_SCORES, WHOLE_CASE, OF_INT8 = "raw_scores", "whole_case", "int8"  # in a bundle's accuracy
+RAW_SCORES, WHOLE_CASE = "raw_scores", "whole_case"  # in a bundle's accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def import_model(choices: Choices, say: Callable[[str], None] = print) -> list[P
             raise SetupError(f"{choices.model}: has ZScoreNormalization; --fast takes values for HU, leave it out")
         own = _system(own_system, imported, shop, choices.name)
         if choices.int8 is not None:
-            _add_int8(choices.int8, imported, own, choices.least_agreement, threads, say)
+            add_int8(choices.int8, imported.bundles, own, choices.least_agreement, threads, say)
         fast = _fast_bundles(choices.name, imported, shop) if choices.fast else None
         if choices.fast and (others := beyond_the_abdomen(imported.plan)):
             say(f"{choices.name}{FAST} sees the whole scan: {listed(others)} may lie beyond the abdomen's box")
@@ -166,12 +164,12 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
         known = known_scores(plan, checkpoint.weights, network, file)
         save_network(with_exact_norms(network), plan, folder)
         if choices.fast or choices.int8 is not None:
-            _plain(folder).mkdir()
-            save_network(network, plan, _plain(folder))
+            plain_beside(folder).mkdir()
+            save_network(network, plan, plain_beside(folder))
         table = description(plan, name, own_steps(plan), _came_from(plan, checkpoint, file, fold))
         proof = _proven(folder, table, plan, known, choices.most_difference, file, threads)
         if choices.fast:
-            _proven(_plain(folder), table, plan, known, FAST_DIFFERENCE, file, threads)
+            _proven(plain_beside(folder), table, plan, known, FAST_DIFFERENCE, file, threads)
         say(
             f"{name}: raw scores differ by {proof['largest_difference']:.1e} at the most from {proof['against']}; the "
             f"largest is {proof['largest_score']:.3g}"
@@ -191,11 +189,6 @@ def _proven(
     _check_proof(proof, most, file)
     write_card(folder, table | {"holds_mb": holds_mb(bundle, threads)}, {RAW_SCORES: proof})
     return proof
-
-
-def _plain(folder: Path) -> Path:
-    """Beside a bundle in the making: the network with OpenVINO's own norms, which are quicker and less exact."""
-    return folder.with_name(f"{folder.name}.plain")
 
 
 def _plan(choices: Choices, trained: Trained, checkpoint: Checkpoint, file: Path) -> Plan:
@@ -247,47 +240,6 @@ def _system(text: Callable[..., str], imported: Imported, shop: Path, name: str)
     return read_system(str(path))
 
 
-def _add_int8(
-    scans: Path, imported: Imported, system: System, least: float, threads: int, say: Callable[[str], None]
-) -> None:
-    """INT8 files of every bundle, calibrated on windows of scans. SetupError where one is too far from float32."""
-    cases, _ = find_cases(scans, imported.bundles[0])
-    bundle = load_bundle(imported.bundles[0])
-    windows = windows_of([case.source for case in cases], single(system), bundle, CALIBRATED + COMPARED, threads)
-    compared, calibrated = windows[:COMPARED], windows[COMPARED:]
-    if not calibrated:
-        raise SetupError(f"{scans}: gives {len(windows)} windows, and {COMPARED} are compared alone; give more scans")
-    for folder in imported.bundles:
-        _quantise(folder, calibrated, compared, least, threads, say)
-
-
-def _quantise(
-    folder: Path,
-    calibrated: list[Volume],
-    compared: list[Volume],
-    least: float,
-    threads: int,
-    say: Callable[[str], None],
-) -> None:
-    model = openvino.Core().read_model(_plain(folder) / "model.xml")
-    save_ir(
-        quantised(model, [window[None, None] for window in calibrated]), folder / "model-int8.xml", as_float16=False
-    )
-    bundle = with_accuracy(folder, {})
-    found = agreement(bundle, compared, threads)
-    if not found.dice:
-        raise SetupError(f"{folder.name}: sees no label in the windows of these scans; give scans that show some")
-    say(f"{folder.name}: INT8 and float32 agree on {found.share:.2%} of the labelled voxels of {len(compared)} windows")
-    for label, dice in found.dice.items():
-        say(f"    {label}: Dice {dice:.3f}")
-    if found.share < least:
-        raise SetupError(
-            f"{folder.name}: INT8 agrees with float32 on {found.share:.2%} of labelled voxels, less than {least:.2%}; "
-            "give more scans like those it was trained on, or say --least-agreement"
-        )
-    with_accuracy(folder, {OF_INT8: asdict(found) | {"windows": len(compared)}})
-
-
 def _fast_bundles(name: str, imported: Imported, shop: Path) -> Imported:
     """The same engines in bundles that have this project's steps."""
     folders = []
@@ -296,9 +248,9 @@ def _fast_bundles(name: str, imported: Imported, shop: Path) -> Imported:
         fast = f"{name}{FAST}{source.name.removeprefix(name)}"
         folder = shop / fast
         folder.mkdir()
-        share_engine(FLOAT32, _plain(source), folder)
+        share_engine(FLOAT32, plain_beside(source), folder)
         share_engine(INT8, source, folder)
-        plain = read_card(_plain(source))
+        plain = read_card(plain_beside(source))
         new = description(imported.plan, fast, fast_steps(imported.plan), card["training"])
         new["holds_mb"] = plain["holds_mb"]  # its largest window is the same, to a few voxels
         of_int8 = {key: card["accuracy"][key] for key in (OF_INT8,) if key in card["accuracy"]}

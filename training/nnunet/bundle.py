@@ -79,6 +79,11 @@ def save_network(network: nn.Module, plan: Plan, folder: Path) -> None:
     save_ir(in_openvino(network, example, ANY_SIZE), folder / "model.xml", as_float16=False)
 
 
+def plain_beside(folder: Path) -> Path:
+    """Beside a bundle in the making: the network with OpenVINO's own norms, which are quicker and less exact."""
+    return folder.with_name(f"{folder.name}.plain")
+
+
 def write_card(folder: Path, table: dict[str, Any], accuracy: dict[str, Any]) -> Bundle:
     """`bundle.json` beside the engines' files, checked as `app` will check it."""
     content = table | {"files": engine_files(folder), "accuracy": accuracy}
