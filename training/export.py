@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nncf
 import numpy as np
 import openvino
 import torch
@@ -110,6 +109,8 @@ def in_openvino(network: nn.Module, example: Tensor, shape: Sequence[int]) -> op
 
 def quantised(model: openvino.Model, samples: Sequence[NDArray[np.float32]]) -> openvino.Model:
     """The model with INT8 layers, calibrated on volumes (1, 1, z, y, x) as the network is given them."""
+    import nncf  # only here: what is imported without INT8 needs none
+
     return nncf.quantize(
         model,
         nncf.Dataset(samples),
@@ -119,8 +120,14 @@ def quantised(model: openvino.Model, samples: Sequence[NDArray[np.float32]]) -> 
 
 
 def save_ir(model: openvino.Model, path: Path, *, as_float16: bool) -> None:
-    """OpenVINO IR without the indentation, a sixth of its text: small models are a fifth text."""
-    openvino.save_model(model, path, compress_to_fp16=as_float16)
+    """OpenVINO IR without the indentation, a sixth of its text: small models are a fifth text.
+
+    OSError where it cannot be written.
+    """
+    try:
+        openvino.save_model(model, path, compress_to_fp16=as_float16)
+    except RuntimeError as error:  # as a full disk is told
+        raise OSError(f"{path}: cannot be written: {' '.join(str(error).split())}; is there room?") from error
     path.write_text(re.sub(r">\s+<", "><", path.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -151,10 +151,12 @@ def _workshop(weights: Path) -> Iterator[Path]:
 def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: Callable[[str], None]) -> Imported:
     """A bundle in float32 of every fold, each with its proof. One fold's weights are in memory at a time."""
     plan, first, folders = None, None, []
+    mirror_axes: tuple[int, ...] = ()
     for fold, file in trained.folds.items():
         checkpoint = read_checkpoint(file)
         if plan is None or first is None:
             plan, first = _plan(choices, trained, checkpoint, file), checkpoint
+            mirror_axes = _mirror_axes(choices, plan, first)
         if _training(checkpoint) != _training(first):
             raise SetupError(f"{file}: was trained otherwise than the folds before it; import it alone with --fold")
         name = choices.name if len(trained.folds) == 1 else f"{choices.name}{FOLD}{fold}"
@@ -177,7 +179,7 @@ def _bundles(choices: Choices, trained: Trained, shop: Path, threads: int, say: 
         folders.append(folder)
     if plan is None or first is None:
         raise SetupError(f"{choices.model}: has no fold with a checkpoint")
-    return Imported(plan, _mirror_axes(choices, plan, first), folders)
+    return Imported(plan, mirror_axes, folders)
 
 
 def _proven(

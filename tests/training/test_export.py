@@ -9,9 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 pytest.importorskip("nncf", reason="needs nncf: scripts/test --with-torch")
+openvino = pytest.importorskip("openvino")
 
 from app.models.bundle import load_bundle  # noqa: E402
 from app.models.engine import load_engine  # noqa: E402
+from app.system.definition import WEIGHTS  # noqa: E402
 from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
 from training import carry, export  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
@@ -25,6 +27,13 @@ def exported(tmp_path, monkeypatch, run, text=TINY, options=()):
     monkeypatch.setattr(sys, "argv", ["export", str(write_recipe(tmp_path, text)), *arguments])
     export.main()
     return tmp_path / "weights" / "tiny"
+
+
+def test_a_network_that_cannot_be_written_is_said_with_its_file(tmp_path):
+    model = openvino.Core().read_model(WEIGHTS / "localiser" / "model-int8.xml")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/model\.xml: cannot be written: .*; is there room"):
+        export.save_ir(model, tmp_path / "file" / "model.xml", as_float16=False)
 
 
 def stopped_run(tmp_path, stage, step, text=TINY):

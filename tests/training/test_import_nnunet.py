@@ -1,6 +1,7 @@
 """The whole way from a model's files to a mask. What is refused: `nnunet/test_hostile`."""
 
 import json
+import sys
 
 import nibabel
 import numpy as np
@@ -49,7 +50,8 @@ def mask_of(system_file, tmp_path, voxels=None, spacing=(3, 3, 5)):
 
 
 @pytest.mark.slow
-def test_a_zip_of_two_folds_becomes_systems_that_run(tmp_path, folders):
+def test_a_zip_of_two_folds_becomes_systems_that_run(tmp_path, folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)  # which only INT8 needs
     model = zipped(save_model(tmp_path / "model", folds=("0", "1", "all")), tmp_path / "model.zip")
     said = []
     files = import_model(Choices(model, "team", mirror=True, fast=True, **folders), said.append)

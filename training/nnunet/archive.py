@@ -87,7 +87,10 @@ def _above(model: Path, pattern: str, levels: int) -> list[str]:
 def _chosen(folders: Sequence[str], configuration: str | None, model: Path) -> str:
     """Of the folders that hold a plans.json the one of that configuration, or the only one."""
     if not folders:
-        raise SetupError(f"{model}: has no {PLANS}; supported are models that nnU-Net v2 trained")
+        raise SetupError(
+            f"{model}: has no {PLANS}; supported are models that nnU-Net v2 trained; an export that stopped half-way "
+            "lacks it"
+        )
     named = {folder: PurePosixPath(folder).name.rpartition("__")[2] for folder in folders}
     fitting = [folder for folder in folders if configuration in (None, named[folder])]
     if len(fitting) == 1:
@@ -106,7 +109,11 @@ def _trained(folder: Path, fold: str | None, model: Path) -> Trained:
     there = {path.name.removeprefix("fold_"): path for path in folder.iterdir() if FOLD.fullmatch(path.name)}
     files = {name: _checkpoint(path) for name, path in there.items()}
     found = {name: file for name, file in files.items() if file is not None}
-    wanted = [fold] if fold is not None else sorted(name for name in found if name != "all") or ["all"]
+    if fold is not None:
+        wanted = [fold]
+    else:
+        # where none can be used, what is wrong is said of one that is there
+        wanted = sorted(name for name in found if name != "all") or sorted(there, reverse=True)[:1] or ["all"]
     for name in wanted:
         if name not in found:
             what = f"has no {' or '.join(CHECKPOINTS)} in it" if name in there else "is not there"

@@ -337,12 +337,20 @@ def test_a_checkpoint_whose_entries_are_packed_is_not_opened(tmp_path, refused):
     assert "entries are compressed" in refused(folder)
 
 
+def test_mirroring_that_training_did_not_is_refused_before_anything_is_made(tmp_path, refused, monkeypatch):
+    folder = save_model(tmp_path / "model", inference_allowed_mirroring_axes=None)
+    monkeypatch.setattr(import_nnunet, "network_of", lambda *_: pytest.fail("a network was made"))
+    assert "was trained without mirroring; leave out --mirror" in refused(folder, mirror=True)
+
+
 def test_a_fold_without_a_checkpoint_is_named(tmp_path, refused):
     folder = save_model(tmp_path / "model", folds=())
     (folder / "fold_0").mkdir()
-    assert "fold_all is not there" in refused(folder)
+    assert "fold_0 has no checkpoint_final.pth" in refused(folder)
     assert "fold_0 has no checkpoint_final.pth or checkpoint_best.pth in it" in refused(folder, fold="0")
     assert "fold_7 is not there" in refused(folder, fold="7")
+    (folder / "fold_0").rmdir()
+    assert "fold_all is not there" in refused(folder)
 
 
 def archive_of(tmp_path, *entries, plain=True):
