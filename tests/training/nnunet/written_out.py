@@ -6,7 +6,10 @@ Arrays along the plan's axes but where it is said. All in float32, where nnU-Net
 from itertools import chain, combinations, product
 
 import numpy as np
+import pytest
 from scipy import ndimage
+
+pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
 from tests.training.nnunet.made_up_model import CONFIGURATION
 
