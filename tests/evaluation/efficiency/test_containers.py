@@ -34,8 +34,7 @@ if scan.name.startswith("broken"):
     sys.exit(3)
 if scan.name.startswith("large"):
     held = bytearray(b"x" * 100_000_000)
-    end = time.time() + 1.5
-    while time.time() < end:
+    while time.process_time() < 1:  # and not by the clock: other work may have the CPUs
         pass
 if not scan.name.startswith("silent"):
     shutil.copy("mask.nii.gz", mask)
