@@ -59,14 +59,14 @@ def load_models(system: System, *, threads: int, pinned: bool, weights: Path = W
     @functools.cache
     def engine_of(bundle: str, engine: str, precision: str) -> Model:
         read = load_bundle(weights / bundle)
-        return Model(read, load_engine(read, engine, precision, threads, pinned=pinned), read.holds_mb)
+        return Model(read, load_engine(read, engine, precision, threads, pinned=pinned))
 
     models = {}
     for name, stage in system.stage.items():
         loaded = [engine_of(bundle, stage.engine, stage.precision) for bundle in stage.bundles]
         bundle = loaded[0].bundle
         engines = [engine for model in loaded for engine in mirrored(model.engine, stage.mirror_axes)]
-        models[name] = Model(bundle, averaged(engines, bundle), sum(model.holds_mb for model in loaded))
+        models[name] = Model(bundle, averaged(engines, bundle), sum(model.bundle.holds_mb for model in loaded))
     return models
 
 
