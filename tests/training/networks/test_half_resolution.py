@@ -4,7 +4,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
 from tests.training.networks.exported import openvino_scores  # noqa: E402
+from training import recipe  # noqa: E402
 from training.networks.half_resolution import (  # noqa: E402
+    NORMS,
     HalfResolutionUNet,
     depth_to_space,
     space_to_depth,
@@ -53,6 +55,10 @@ def test_what_a_window_shows_elsewhere_changes_nothing_far_away():
         before, after = network.eval()(volume), network.eval()(other)
     torch.testing.assert_close(before[..., :16], after[..., :16])
     assert not torch.equal(before[..., 80:], after[..., 80:])
+
+
+def test_every_norm_that_a_recipe_may_name_is_built():
+    assert tuple(NORMS) == recipe.NORMS
 
 
 def test_with_instance_norm_each_window_is_its_own_scale():
