@@ -9,7 +9,7 @@ batchgeneratorsv2 (2026-11), 0.63 s in MONAI 1.5; and neither is there where a p
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -216,18 +216,38 @@ def grain(image: Tensor) -> Tensor:
 
 def smoothed(field: Tensor) -> Tensor:
     """The mean of the 27 voxels around each; fewer at the border."""
-    if min(field.shape) >= 3:
-        return F.avg_pool3d(field[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-    # torch pools nothing that is thinner than its kernel, padding or not
-    values, there = (F.pad(part, (1,) * 6)[None, None] for part in (field, torch.ones_like(field)))
-    return (F.avg_pool3d(values, 3, 1) / F.avg_pool3d(there, 3, 1))[0, 0]
+    return _along_each_axis(field, _mean_of_three)
 
 
 def dilated(mask: Tensor, voxels: tuple[int, int, int]) -> Tensor:
-    """The largest value within so many voxels on each axis; one axis after the other, which is several times faster."""
-    result = mask[None, None]
-    for axis in range(3):
-        size, reach = [1, 1, 1], [0, 0, 0]
-        size[axis], reach[axis] = 2 * voxels[axis] + 1, voxels[axis]
-        result = F.max_pool3d(result, size, 1, reach)
-    return result[0, 0]
+    """The largest value within so many voxels on each axis."""
+    return _along_each_axis(mask, lambda field, axis: _largest_within(field, axis, voxels[axis]))
+
+
+def _along_each_axis(field: Tensor, change: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """One axis after the other, in sums of whole arrays: torch's pooling takes up to nine times as long."""
+    for axis in range(field.ndim):
+        field = change(field, axis)
+    return field
+
+
+def _mean_of_three(field: Tensor, axis: int) -> Tensor:
+    shape = [1] * field.ndim
+    shape[axis] = -1
+    count = _with_neighbours(torch.ones(field.shape[axis]), 0, torch.add)
+    return _with_neighbours(field, axis, torch.add).div_(count.view(shape))
+
+
+def _largest_within(field: Tensor, axis: int, voxels: int) -> Tensor:
+    for _ in range(voxels):
+        field = _with_neighbours(field, axis, torch.maximum)
+    return field
+
+
+def _with_neighbours(field: Tensor, axis: int, joined: Callable[..., Tensor]) -> Tensor:
+    """Each value joined with the one before and the one after it, where there is one."""
+    result, rest = field.clone(), field.shape[axis] - 1
+    for here, there in ((0, 1), (1, 0)):
+        part = result.narrow(axis, here, rest)
+        joined(part, field.narrow(axis, there, rest), out=part)
+    return result
