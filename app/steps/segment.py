@@ -133,5 +133,11 @@ def _divide_by_windows(scores: Scores, axis: int, starts: tuple[int, ...], side:
     count = np.zeros(scores.shape[axis], np.float32)
     for start in starts:
         count[start : start + side] += 1
-    if count.max() > 1:
-        scores /= count.reshape([-1 if a == axis else 1 for a in range(4)])
+    twice = np.flatnonzero(count > 1)
+    if not twice.size:
+        return
+    # from the first to the last: two windows share a quarter of what they cover, and the rest need not be read
+    shared = [slice(None)] * 4
+    shared[axis] = slice(int(twice[0]), int(twice[-1]) + 1)
+    part = scores[tuple(shared)]
+    part /= count[shared[axis]].reshape([-1 if a == axis else 1 for a in range(4)])
