@@ -99,7 +99,8 @@ def export_openvino(
     if FLOAT32 in engines:
         save_ir(model, folder / "model.xml", as_float16=as_float16)
     if INT8 in engines:
-        save_ir(quantised(model, samples), folder / "model-int8.xml", as_float16=as_float16)
+        lighter = quantised(model, samples, recipe.export.float32_layers)
+        save_ir(lighter, folder / "model-int8.xml", as_float16=as_float16)
 
 
 def in_openvino(network: nn.Module, example: Tensor, shape: Sequence[int]) -> openvino.Model:
@@ -107,15 +108,25 @@ def in_openvino(network: nn.Module, example: Tensor, shape: Sequence[int]) -> op
     return openvino.convert_model(network, example_input=example, input=[("volume", list(shape))])
 
 
-def quantised(model: openvino.Model, samples: Sequence[NDArray[np.float32]]) -> openvino.Model:
-    """The model with INT8 layers, calibrated on volumes (1, 1, z, y, x) as the network is given them."""
+def quantised(
+    model: openvino.Model, samples: Sequence[NDArray[np.float32]], float32_layers: Sequence[str] = ()
+) -> openvino.Model:
+    """The model with INT8 layers, calibrated on volumes (1, 1, z, y, x) as the network is given them.
+
+    float32_layers: regular expressions of the names of layers that stay as they are; ValueError for one of none.
+    """
     import nncf  # only here: what is imported without INT8 needs none
 
+    names = [node.get_friendly_name() for node in model.get_ops()]
+    for expression in float32_layers:
+        if not any(re.fullmatch(expression, name) for name in names):
+            raise ValueError(f"export.float32_layers: no layer is called {expression!r}; among them are {names[1:4]}")
     return nncf.quantize(
         model,
         nncf.Dataset(samples),
         preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: leaky ReLU is not centred
         subset_size=len(samples),
+        ignored_scope=nncf.IgnoredScope(patterns=list(float32_layers)),
     )
 
 

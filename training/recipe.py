@@ -392,7 +392,8 @@ class Loss:
 class Export:
     """calibration_samples: drawn from training scans for INT8. window, resampling, licence: as `app.models.bundle`
     reads them. finest_level: where the way up of an "nnunet" ends in use, 0 being as fine as its input; the scores are
-    enlarged (paper 003). engines: of the bundle; all that the role has without them.
+    enlarged (paper 003). engines: of the bundle; all that the role has without them. float32_layers: regular
+    expressions of the layers that stay in float32 in INT8, by their names in OpenVINO.
     """
 
     calibration_samples: int
@@ -401,6 +402,7 @@ class Export:
     licence: str = ""
     finest_level: int = 0
     engines: tuple[str, ...] = ()
+    float32_layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,42 @@ def test_a_network_that_cannot_be_written_is_said_with_its_file(tmp_path):
         export.save_ir(model, tmp_path / "file" / "model.xml", as_float16=False)
 
 
+class TwoConvolutions(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (torch.nn.Conv3d(1, 1, 3, padding=1) for _ in range(2))
+
+    def forward(self, volume):
+        return self.second(self.first(volume))
+
+
+def two_convolutions():
+    """In OpenVINO, with a volume to calibrate on."""
+    volume = torch.randn(1, 1, 8, 8, 8)
+    return export.in_openvino(TwoConvolutions(), volume, volume.shape), [volume.numpy()]
+
+
+def quantised_convolutions(model):
+    """Of each convolution, first to last, whether what it reads is quantised."""
+    found = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    return [node.input_value(0).get_node().get_type_name() == "FakeQuantize" for node in found]
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [((), [True, True]), ([r".*\.second/.*"], [True, False]), ([r".*\.second/.*", r".*\.first/.*"], [False, False])],
+)
+def test_layers_that_stay_in_float32(layers, expected):
+    model, samples = two_convolutions()
+    assert quantised_convolutions(export.quantised(model, samples, layers)) == expected
+
+
+def test_a_layer_to_stay_in_float32_that_is_not_there_is_said():
+    model, samples = two_convolutions()
+    with pytest.raises(ValueError, match=r"float32_layers: no layer is called '\.\*score\.\*'"):
+        export.quantised(model, samples, [".*score.*"])
+
+
 def stopped_run(tmp_path, stage, step, text=TINY):
     run = Run(load_recipe(write_recipe(tmp_path, text)), tmp_path / "run", torch.device("cpu"))
     run.stage, run.step = stage, step
