@@ -87,7 +87,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         product = factor @ product
         gram = factor @ gram @ factor
     wide = product @ wide
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    result: Tensor = wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    return result
 
 
 def _is_whole_convolution(module: nn.Module) -> TypeGuard[nn.Conv3d | nn.ConvTranspose3d]:
