@@ -80,10 +80,10 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     wide = matrix.float() if matrix.shape[0] <= matrix.shape[1] else matrix.float().T
     wide = wide / wide.norm().clamp(min=1e-7)
     gram = wide @ wide.T
-    product = torch.eye(len(gram), device=matrix.device)
+    product = identity = torch.eye(len(gram), device=matrix.device)
     first, third, fifth = COEFFICIENTS
     for _ in range(ITERATIONS):
-        factor = first * torch.eye(len(gram), device=matrix.device) + third * gram + fifth * gram @ gram
+        factor = first * identity + third * gram + fifth * gram @ gram
         product = factor @ product
         gram = factor @ gram @ factor
     wide = product @ wide

@@ -355,7 +355,7 @@ def read_labels(labels: Tensor, points: Tensor) -> Tensor:
     inside = ((index >= 0) & (index < size)).all(-1)
     x, y, z = index.unbind(-1)
     place = ((z * height + y) * width + x).masked_fill_(~inside, 0)
-    return labels.view(-1).index_select(0, place.view(-1)).view(place.shape) * inside
+    return labels.flatten().index_select(0, place.flatten()).view_as(place) * inside
 
 
 def surround(image: Tensor, choice: Augmentation, rng: np.random.Generator) -> Tensor:
