@@ -75,7 +75,7 @@ def _openvino(files: list[Path], bundle: Bundle, precision: str, threads: int, p
     request = compiled.create_infer_request()
 
     def run(volume: Volume) -> Scores:
-        request.infer([np.ascontiguousarray(volume[None, None])], share_inputs=True)
+        request.infer([np.ascontiguousarray(volume[None, None])], share_inputs=True, share_outputs=True)
         answer = request.get_output_tensor().data
         _check_scores(answer.shape, volume.shape, bundle, model_path)
         scores: Scores = answer[0]

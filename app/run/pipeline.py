@@ -225,6 +225,7 @@ def _answer(name: str, voxels: Voxels, grid: Grid, box: Box | None, run: _Run, m
         timed=functools.partial(_timed, run.outcome, name),
         check=lambda fine, bundle, walk: _check_memory(voxels, fine, bundle, walk, run, masks),
         file=run.scan.orientation,
+        threads=run.threads,
     )
 
 

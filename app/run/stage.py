@@ -55,11 +55,13 @@ def run_stage(
     timed: Timed,
     check: Callable[[Grid, Bundle, Walk], None] = lambda *_: None,
     file: Orientation = AS_SCANNERS_STORE,
+    threads: int = 1,
 ) -> Answer:
     """A stage on the box of a scan (`voxels` on `grid`), or on all of it where there is none.
 
     timed: times a block by the step's name. check: is told the model's grid, and how it will be covered, before
     anything is made on it. file: how the axes of the scan's file lie, for a model that sees them.
+    threads: of the steps; the engine has its own.
     """
     seen, bundle = box or whole(grid), model.bundle
     about = Seen(bundle.labels, located=box is not None)
@@ -73,12 +75,12 @@ def run_stage(
         check(model_grid, bundle, walk)
     volume = _prepared(voxels, cropped, crop_grid, model_grid, bundle, timed)
     with timed("network"):
-        scores = segment(volume, bundle, model.engine, walk)
+        scores = segment(volume, bundle, model.engine, walk, threads=threads)
     with timed("clean"):
         where = _positions(crop_grid, model_grid, scores, bundle)
         where = positions_back(where, scores.shape[1:], turn)
         scores = scores_back(scores, turn)
-        labels = cleaned = classify(scores, bundle.regions)
+        labels = cleaned = classify(scores, bundle.regions, threads=threads)
         labels.flags.writeable = False  # a rule that worked in place would leave the scores as they were
         z, y, x = labels.shape  # coarser than the model's grid, as its scores may be
         scores_grid = grid_of_shape(grid_back(model_grid, turn), (z, y, x))

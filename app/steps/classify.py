@@ -1,13 +1,17 @@
 """Classify: the class with the highest score, or regions that overlap. Scores (class, z, y, x), labels (z, y, x)."""
 
+import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from app.types import Labels, Scores
 
+SLAB_VOXELS = 1 << 18  # their best scores, 1 MB, stay in the cache while the classes go by
 
-def classify(scores: Scores, regions: Sequence[int] = ()) -> Labels:
+
+def classify(scores: Scores, regions: Sequence[int] = (), *, threads: int = 1) -> Labels:
     """The winning class of each voxel, the lower id where two are equal, as `scores.argmax(0)`.
 
     regions: without a background class, ids in the order in which they are painted, one over the other, wherever their
@@ -20,8 +24,21 @@ def classify(scores: Scores, regions: Sequence[int] = ()) -> Labels:
         for label, score in zip(regions, scores, strict=True):
             np.putmask(labels, score > 0, label)
         return labels
+    planes = max(1, SLAB_VOXELS // max(1, math.prod(scores.shape[2:])))
+
+    def fill(first: int) -> None:
+        _put_winners(scores[:, first : first + planes], labels[first : first + planes])
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(fill, range(0, len(labels), planes)):
+            pass
+    return labels
+
+
+def _put_winners(scores: Scores, labels: Labels) -> None:
+    """Of zeros in place."""
     best = scores[0].copy()
     for label in range(1, len(scores)):
-        np.putmask(labels, scores[label] > best, label)
+        # the largest class so far that led: several times as fast as a masked assignment
+        np.maximum(labels, (scores[label] > best) * np.uint8(label), out=labels)
         np.maximum(best, scores[label], out=best)
-    return labels

@@ -6,6 +6,7 @@ one of them is without an organ.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -17,11 +18,12 @@ from app.steps.windows import Plan, filled_up, window_weights
 from app.types import Scores, Shape, Volume
 
 
-def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_WINDOW) -> Scores:
+def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_WINDOW, *, threads: int = 1) -> Scores:
     """Scores (class, z, y, x; float32) of a normalised volume (z, y, x) on the bundle's grid.
 
     On the same grid; without a window, where the volume is seen at once, they may be coarser, and are the engine's own.
-    With the window's `adds` "probabilities" they are those, averaged.
+    With the window's `adds` "probabilities" they are those, averaged. threads: that add windows up; the engine has its
+    own.
     """
     window = bundle.window
     if window is None:
@@ -34,10 +36,11 @@ def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_W
     if walk.whole and len(plan.corners) == 1 and window.adds != PROBABILITIES:
         # one window: its scores are taken as they come, no sum; a copy, since the engine keeps its own buffer
         return engine(padded)[:, *own].copy()
-    return _walked(padded, bundle, engine, walk, plan)[:, *own]
+    with ThreadPoolExecutor(threads) as pool:
+        return _walked(padded, bundle, engine, walk, plan, pool)[:, *own]
 
 
-def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Plan) -> Scores:
+def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Plan, pool: ThreadPoolExecutor) -> Scores:
     """The mean of the windows taken, at each voxel; zeros where there is none."""
     window = _window_of(bundle)
     weights = window_weights(plan.shape, window)
@@ -57,12 +60,14 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
         if seen is None:
             raise ValueError("a walk takes a window that it has not looked at")
         at, answer = seen
-        if counts is None:
-            scores[:, *at] += answer
-            return
-        counts[at] += weights
-        for label, values in enumerate(answer):  # one class at a time: the product needs no volume of all
-            scores[label][at] += values * weights
+
+        def add(label: int) -> None:  # one class at a time: the product needs no volume of all
+            scores[label][at] += answer[label] if counts is None else answer[label] * weights
+
+        for _ in pool.map(add, range(len(answer))):
+            pass
+        if counts is not None:
+            counts[at] += weights
 
     walk.go(plan, look, take)
     if counts is None:

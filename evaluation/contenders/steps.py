@@ -34,7 +34,7 @@ def main() -> None:
         model = Model(bundle, _engine(arguments.engine, arguments.onnx)(bundle, threads))
     system = load_system("viscera")
     stage = system.stage[system.result.of]
-    answer = run_stage(image.voxels, image.grid, whole(image.grid), stage, model, timed=clock.timed)
+    answer = run_stage(image.voxels, image.grid, whole(image.grid), stage, model, timed=clock.timed, threads=threads)
     with clock.timed("restore"):
         mask = restore(answer.scores, answer.labels, answer.box, image.grid, threads=threads)
     finish(mask, image, arguments.outputs, clock)

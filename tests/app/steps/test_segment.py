@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from app.models.bundle import Bundle, Intensity, ScanIntensity, Window
 from app.steps.classify import classify
@@ -142,6 +142,8 @@ def test_overlapping_windows_are_averaged_as_a_plain_loop_does_it(weights, adds)
     got = segment(volume, but(window, labels=TWO), off_by_window)
     assert got.dtype == np.float32
     assert_allclose(got, slowly(volume, tiles, tile, answer), rtol=1e-4, atol=1e-5)
+    threaded = segment(volume, but(window, labels=TWO), off_by_window, threads=3)
+    assert_array_equal(threaded, got)
 
 
 def test_the_papers_line_of_two_weighted_windows():
