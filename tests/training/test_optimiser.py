@@ -11,7 +11,7 @@ from training.recipe import load_recipe  # noqa: E402
 
 
 def choice(kind):
-    recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "fine.toml")
+    recipe = load_recipe(Path(__file__).parents[2] / "training" / "recipes" / "plain.toml")
     return replace(recipe.optimiser, kind=kind, weight_decay=0.0)
 
 

@@ -11,7 +11,7 @@ from evaluation.shared.protocol import ORGANS
 from training.recipe import CHALLENGE_LABELS, PLANS, Network, as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
-NAMES = ("fine", "half", "localiser", "localiser-001")  # others may lie beside them
+NAMES = ("fine", "plain", "localiser", "localiser-001")  # others may lie beside them
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,13 +50,13 @@ def test_the_fold_is_named_once():
         ('role = "fine"', 'role = "coarse"', "role must be one of localiser, fine"),
         ('kind = "plain-unet"', 'kind = "transformer"', "network: kind must be one of"),
         ('kind = "plain-unet"', 'kind = "partial-convolution"', "network: a partial-convolution network has one"),
-        ('name = "fine"', 'name = "fine"\nsead = 1', "unknown field sead"),
-        ('name = "fine"', 'name = "../app"', "name must be that of a folder"),
+        ('name = "plain"', 'name = "plain"\nsead = 1', "unknown field sead"),
+        ('name = "plain"', 'name = "../app"', "name must be that of a folder"),
         ("channels = [16, 32, 64, 128, 192]", "channels = [0, 32, 64, 128, 192]", "channels must be above zero"),
         ("[network]", "[loss]\nabsent_weight = nan\n[network]", "absent_weight must be a finite number, found nan"),
         ("[augmentation]", "[augmentation]\nfill_hu = [0, inf]", r"fill_hu\[1\] must be a finite number, found inf"),
         ("[augmentation]", "[augmentation]\nwall_mm = [6, 2]", "wall_mm must be two lengths"),
-        ('name = "fine"', 'name = "fine"\ncheckpoint_minutes = 6', "checkpoint_minutes must be above 0 and 5 at most"),
+        ('name = "plain"', 'name = "plain"\ncheckpoint_minutes = 6', "checkpoint_minutes must be above 0 and 5 at most"),
         ("[network]", "[loss]\nclass_weights = [1, 1]\n\n[network]", "must name the same classes"),
         ("stem_stride = 1", "stem_stride = 2", "scores as fine as its input"),
         ("supervised_levels = 3", "supervised_levels = 0", "supervised_levels must be from 1"),
@@ -83,7 +83,7 @@ def test_the_fold_is_named_once():
         ("[optimiser]", "[optimiser]\nweight_decay = -1", "weight_decay must be zero or more"),
         ("[network]", "[loss]\nteacher_share = 2\n[network]", "teacher_share must be from 0 to 1"),
         ("[optimiser]", "[optimiser]\ngradient_norm = 0", "gradient_norm must be above zero"),
-        ('name = "fine"', 'name = "fine"\nthreads = 0', "threads must be above zero"),
+        ('name = "plain"', 'name = "plain"\nthreads = 0', "threads must be above zero"),
         ("[network]", "[intensity]\nlow = 300\n[network]", "needs low < high"),
         ("[optimiser]", "[optimiser]\nwarm_up_steps = 0", "warm_up_steps and gradient_norm must be above"),
         ('role = "fine"', 'role = "localiser"', "a localiser sees whole scans"),
@@ -103,7 +103,7 @@ def test_the_fold_is_named_once():
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
-    text = (RECIPES / "fine.toml").read_text()
+    text = (RECIPES / "plain.toml").read_text()
     assert old in text
     (tmp_path / "common.toml").write_text((RECIPES / "common.toml").read_text())
     path = tmp_path / "wrong.toml"
@@ -171,7 +171,7 @@ def test_the_plans_strides_are_those_of_the_networks():
     ],
 )
 def test_parts_that_do_not_fit(part, fields, message):
-    recipe = load_recipe(RECIPES / "fine.toml")
+    recipe = load_recipe(RECIPES / "plain.toml")
     with pytest.raises(ValueError, match=message):
         replace(recipe, **{part: replace(getattr(recipe, part), **fields)})
 
@@ -191,7 +191,7 @@ def test_lesions_need_scores_as_fine_as_the_input():
 
 
 def test_whose_masks_are_drawn_by_hand():
-    data = replace(load_recipe(RECIPES / "fine.toml").data, manual=("FLARE22_*", "one"))
+    data = replace(load_recipe(RECIPES / "plain.toml").data, manual=("FLARE22_*", "one"))
     assert [data.is_manual(name) for name in ("FLARE22_0001", "flare22_0001", "one", "one_more")] == [
         True,
         False,
@@ -201,8 +201,8 @@ def test_whose_masks_are_drawn_by_hand():
 
 
 def test_json_is_plain(tmp_path):
-    save_recipe(load_recipe(RECIPES / "fine.toml"), tmp_path / "fine.json")
-    assert json.loads((tmp_path / "fine.json").read_text())["stages"][0]["shape"] == [48, 64, 80]
+    save_recipe(load_recipe(RECIPES / "plain.toml"), tmp_path / "plain.json")
+    assert json.loads((tmp_path / "plain.json").read_text())["stages"][0]["shape"] == [48, 64, 80]
 
 
 def test_the_challenges_labels_are_those_that_are_scored_and_that_ship():
@@ -211,7 +211,7 @@ def test_the_challenges_labels_are_those_that_are_scored_and_that_ship():
 
 
 def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():
-    recipe = load_recipe(RECIPES / "fine.toml")
+    recipe = load_recipe(RECIPES / "plain.toml")
     assert recipe.labels == CHALLENGE_LABELS
     with pytest.raises(ValueError, match="labels must be 14 different names"):
         replace(recipe, labels=(*CHALLENGE_LABELS, "tumour"))
@@ -222,23 +222,23 @@ def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():
 
 
 def test_a_half_resolution_network_sees_every_voxel():
-    network = load_recipe(RECIPES / "half.toml").network
+    network = load_recipe(RECIPES / "fine.toml").network
     assert (network.multiple, network.label_stride) == ((16, 16, 16), 1)
     with pytest.raises(ValueError, match="half-resolution network has stem_stride 1"):
         replace(network, stem_stride=2)
 
 
 def test_only_a_network_that_knows_several_norms_has_a_choice_of_them():
-    half, fine = (load_recipe(RECIPES / name).network for name in ("half.toml", "fine.toml"))
+    half, plain = (load_recipe(RECIPES / name).network for name in ("fine.toml", "plain.toml"))
     assert (half.norm, replace(half, norm="batch-renorm").norm) == ("instance", "batch-renorm")
     with pytest.raises(ValueError, match="norm"):
         replace(half, norm="group")
     with pytest.raises(ValueError, match="plain-unet network has no choice of norm"):
-        replace(fine, norm="instance")
+        replace(plain, norm="instance")
 
 
 def test_a_field_that_an_older_run_did_not_know_is_no_change_where_it_has_its_default():
-    now = as_table(load_recipe(RECIPES / "fine.toml"))
+    now = as_table(load_recipe(RECIPES / "plain.toml"))
     before = json.loads(json.dumps(now))
     for stage in before["stages"]:
         del stage["asks_teacher"]
@@ -248,7 +248,7 @@ def test_a_field_that_an_older_run_did_not_know_is_no_change_where_it_has_its_de
 
 
 def test_a_field_that_is_gone_is_a_change():
-    now = as_table(load_recipe(RECIPES / "fine.toml"))
+    now = as_table(load_recipe(RECIPES / "plain.toml"))
     before = json.loads(json.dumps(now))
     before["loss"]["focal"] = 2
     assert changed_fields(before, now) == ["loss"]
