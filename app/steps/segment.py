@@ -141,7 +141,7 @@ def _divide_by_windows(scores: Scores, axis: int, starts: tuple[int, ...], side:
     twice = np.flatnonzero(count > 1)
     if not twice.size:
         return
-    # from the first to the last: two windows share a quarter of what they cover, and the rest need not be read
+    # from the first to the last: two windows share a part of what they cover, and the rest need not be read
     shared = [slice(None)] * 4
     shared[axis] = slice(int(twice[0]), int(twice[-1]) + 1)
     part = scores[tuple(shared)]

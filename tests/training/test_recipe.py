@@ -56,7 +56,7 @@ def test_the_fold_is_named_once():
         ("[network]", "[loss]\nabsent_weight = nan\n[network]", "absent_weight must be a finite number, found nan"),
         ("[augmentation]", "[augmentation]\nfill_hu = [0, inf]", r"fill_hu\[1\] must be a finite number, found inf"),
         ("[augmentation]", "[augmentation]\nwall_mm = [6, 2]", "wall_mm must be two lengths"),
-        ('name = "plain"', 'name = "plain"\ncheckpoint_minutes = 6', "checkpoint_minutes must be above 0 and 5 at most"),
+        ('name = "plain"', 'name = "plain"\ncheckpoint_minutes = 6', "checkpoint_minutes must be above 0 and 5"),
         ("[network]", "[loss]\nclass_weights = [1, 1]\n\n[network]", "must name the same classes"),
         ("stem_stride = 1", "stem_stride = 2", "scores as fine as its input"),
         ("supervised_levels = 3", "supervised_levels = 0", "supervised_levels must be from 1"),
