@@ -61,7 +61,7 @@ def run_stage(
 
     timed: times a block by the step's name. check: is told the model's grid, and how it will be covered, before
     anything is made on it. file: how the axes of the scan's file lie, for a model that sees them.
-    threads: of the steps; the engine has its own.
+    threads: that `segment` and `classify` may use; resampling has `use_threads`, the engine its own.
     """
     seen, bundle = box or whole(grid), model.bundle
     about = Seen(bundle.labels, located=box is not None)

@@ -15,7 +15,8 @@ def classify(scores: Scores, regions: Sequence[int] = (), *, threads: int = 1) -
     """The winning class of each voxel, the lower id where two are equal, as `scores.argmax(0)`.
 
     regions: without a background class, ids in the order in which they are painted, one over the other, wherever their
-    own score is above zero, which is a probability of more than a half.
+    own score is above zero, which is a probability of more than a half. threads: how many share the volume; regions are
+    painted on one.
 
     Walked class by class: numpy's argmax over the first axis strides through memory and takes several times as long.
     """
@@ -36,9 +37,9 @@ def classify(scores: Scores, regions: Sequence[int] = (), *, threads: int = 1) -
 
 
 def _put_winners(scores: Scores, labels: Labels) -> None:
-    """Of zeros in place."""
+    """Writes the winners of scores (class, z, y, x) into labels (z, y, x; uint8), which are all zero."""
     best = scores[0].copy()
     for label in range(1, len(scores)):
-        # the largest class so far that led: several times as fast as a masked assignment
+        # classes rise, so the largest that ever led is the last that did; much faster than a masked assignment
         np.maximum(labels, (scores[label] > best) * np.uint8(label), out=labels)
         np.maximum(best, scores[label], out=best)

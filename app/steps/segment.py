@@ -22,8 +22,8 @@ def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_W
     """Scores (class, z, y, x; float32) of a normalised volume (z, y, x) on the bundle's grid.
 
     On the same grid; without a window, where the volume is seen at once, they may be coarser, and are the engine's own.
-    With the window's `adds` "probabilities" they are those, averaged. threads: that add windows up; the engine has its
-    own.
+    With the window's `adds` "probabilities" they are those, averaged. threads: how many add windows up; the
+    engine has its own.
     """
     window = bundle.window
     if window is None:
@@ -61,10 +61,10 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
             raise ValueError("a walk takes a window that it has not looked at")
         at, answer = seen
 
-        def add(label: int) -> None:  # one class at a time: the product needs no volume of all
+        def add(label: int) -> None:  # a class a task: a product is as large as one class
             scores[label][at] += answer[label] if counts is None else answer[label] * weights
 
-        for _ in pool.map(add, range(len(answer))):
+        for _ in pool.map(add, range(len(scores))):
             pass
         if counts is not None:
             counts[at] += weights

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -208,6 +208,16 @@ def test_json_is_plain(tmp_path):
 def test_the_challenges_labels_are_those_that_are_scored_and_that_ship():
     assert ("background", *ORGANS) == CHALLENGE_LABELS
     assert load_bundle(WEIGHTS / "fine").labels == load_bundle(WEIGHTS / "localiser").labels == CHALLENGE_LABELS
+
+
+def test_the_fine_model_that_ships_is_of_its_recipe():
+    recipe, bundle = load_recipe(RECIPES / "fine.toml"), load_bundle(WEIGHTS / "fine")
+    assert (recipe.name, bundle.training["recipe"]) == (bundle.name, "fine.toml")
+    assert bundle.window is not None
+    assert recipe.export.window is not None
+    window = json.loads(json.dumps(asdict(bundle.window)))
+    assert {name: window[name] for name in recipe.export.window} == recipe.export.window
+    assert (bundle.spacing_mm, bundle.labels) == (recipe.stages[-1].spacing_mm, recipe.labels)
 
 
 def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():

@@ -9,6 +9,7 @@ from app.files.orientation import Orientation
 from app.grid import Box, Grid
 from app.models.bundle import Intensity, Resampling, ScanIntensity, Window
 from app.models.engine import Model
+from app.run import stage as module
 from app.run.stage import grid_of, run_stage
 from app.steps.restore import restore
 from app.steps.walk import Walk, stepped
@@ -30,6 +31,19 @@ def block():
     voxels = np.full(GRID.shape, -1000, np.int16)
     voxels[8:16, 4:12, 12:24] = 40
     return voxels
+
+
+def test_the_steps_are_told_how_many_threads_they_may_use(monkeypatch):
+    told = {}
+    for step in ("segment", "classify"):
+
+        def recorded(*arguments, name=step, call=getattr(module, step), **choices):
+            told[name] = choices["threads"]
+            return call(*arguments, **choices)
+
+        monkeypatch.setattr(module, step, recorded)
+    run(block(), threads=3)
+    assert told == {"segment": 3, "classify": 3}
 
 
 def test_a_model_of_a_shape_sees_all_at_once_on_its_own_grid():

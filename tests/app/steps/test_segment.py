@@ -142,8 +142,23 @@ def test_overlapping_windows_are_averaged_as_a_plain_loop_does_it(weights, adds)
     got = segment(volume, but(window, labels=TWO), off_by_window)
     assert got.dtype == np.float32
     assert_allclose(got, slowly(volume, tiles, tile, answer), rtol=1e-4, atol=1e-5)
-    threaded = segment(volume, but(window, labels=TWO), off_by_window, threads=3)
-    assert_array_equal(threaded, got)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "gaussian"])
+def test_threads_change_no_score(weights):
+    window = {"largest": (4, 4, 6), "smallest": (4, 4, 6), "multiple": 1, "weights": weights}
+    volume = np.random.default_rng(3).normal(size=(6, 4, 10)).astype(np.float32)
+    one, several = (segment(volume, but(window), EveryClassTimes(), threads=threads) for threads in (1, 3))
+    assert np.ptp(one) > 1
+    assert_array_equal(one, several, strict=True)
+
+
+def test_what_fails_in_a_thread_is_raised():
+    """Two windows, of whose second class a voxel is missing."""
+    answer = [np.zeros((16, 16, 16), np.float32), np.zeros((16, 16, 15), np.float32)]
+    two = replace(bundle(), labels=CHALLENGE_LABELS[:2])
+    with pytest.raises(ValueError, match="broadcast"):
+        segment(np.zeros((16, 16, 20), np.float32), two, lambda _: answer, threads=2)
 
 
 def test_the_papers_line_of_two_weighted_windows():
