@@ -39,7 +39,7 @@ from app.system.definition import SCAN, WEIGHTS, Doubt, Region, System, merged_n
 from app.system.rules import Seen
 from app.types import Labels, Voxels
 
-MODELS_MB = 500  # small networks and what they hold for one window, measured
+MODELS_MB = 700  # the process, small networks and what they hold for one window, measured
 BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
 BYTES_BEYOND_EDGES = 4  # where resampling sees voxels beyond the edges: a larger copy
 BYTES_OF_SPLINE = 4  # float32, between its passes

@@ -35,13 +35,18 @@ def block():
 
 def test_the_steps_are_told_how_many_threads_they_may_use(monkeypatch):
     told = {}
-    for step in ("segment", "classify"):
 
-        def recorded(*arguments, name=step, call=getattr(module, step), **choices):
-            told[name] = choices["threads"]
+    def recorded(step):
+        call = getattr(module, step)
+
+        def recording(*arguments, **choices):
+            told[step] = choices["threads"]
             return call(*arguments, **choices)
 
-        monkeypatch.setattr(module, step, recorded)
+        return recording
+
+    for step in ("segment", "classify"):
+        monkeypatch.setattr(module, step, recorded(step))
     run(block(), threads=3)
     assert told == {"segment": 3, "classify": 3}
 
