@@ -31,7 +31,7 @@ CUBIC = "cubic"
 INTERPOLATIONS = ("linear", CUBIC, "nearest")
 PATIENT, FILE, RAS = "patient", "file", "ras"
 ORIENTATIONS = (PATIENT, FILE, RAS)
-GAUSSIAN, PROBABILITIES, ZERO = "gaussian", "probabilities", "zero"
+GAUSSIAN, LINEAR, PROBABILITIES, ZERO = "gaussian", "linear", "probabilities", "zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,10 @@ class Window:
     """What a model that does not see all at once is shown, in voxels.
 
     largest, smallest: sides that a window may have. multiple: sides are multiples of it. step: how far neighbouring
-    windows are apart at the most, as a share of their side; the rest overlaps. weights: "gaussian" where the middle of
-    a window counts more. adds: "probabilities" where scores are softmaxed before they are averaged. fill: what a volume
-    smaller than a window is filled up with, "air", or "zero" after normalisation; centred: on both sides, the odd voxel
-    at the end.
+    windows are apart at the most, as a share of their side; the rest overlaps. weights: "linear" where a window counts
+    less towards an edge that another one overlaps, "gaussian" where its middle counts more. adds: "probabilities" where
+    scores are softmaxed before they are averaged. fill: what a volume smaller than a window is filled up with, "air",
+    or "zero" after normalisation; centred: on both sides, the odd voxel at the end.
     """
 
     largest: Shape
@@ -127,7 +127,7 @@ class Window:
     centred: bool = False
 
     def __post_init__(self) -> None:
-        one_of("weights", self.weights, ("uniform", GAUSSIAN))
+        one_of("weights", self.weights, ("uniform", LINEAR, GAUSSIAN))
         one_of("adds", self.adds, ("scores", PROBABILITIES))
         one_of("fill", self.fill, ("air", ZERO))
         if self.multiple < 1 or not 0 < self.step <= 1:

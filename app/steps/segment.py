@@ -11,10 +11,10 @@ from itertools import combinations
 
 import numpy as np
 
-from app.models.bundle import AXES, PROBABILITIES, Bundle, Window
+from app.models.bundle import AXES, GAUSSIAN, PROBABILITIES, Bundle, Window
 from app.models.engine import Engine
 from app.steps.walk import EVERY_WINDOW, Walk
-from app.steps.windows import Plan, filled_up, window_weights
+from app.steps.windows import Part, Plan, filled_up, window_parts, window_weights
 from app.types import Scores, Shape, Volume
 
 
@@ -43,37 +43,40 @@ def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_W
 def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Plan, pool: ThreadPoolExecutor) -> Scores:
     """The mean of the windows taken, at each voxel; zeros where there is none."""
     window = _window_of(bundle)
-    weights = window_weights(plan.shape, window)
-    separable = walk.whole and window.weights == "uniform"
+    parts_of = window_parts(plan, window) if walk.whole and window.weights != GAUSSIAN else None
+    weights = window_weights(plan.shape, window) if parts_of is None else None
     scores = np.zeros((bundle.channels, *volume.shape), np.float32)
-    counts = None if separable else np.zeros(volume.shape, np.float32)
-    seen: tuple[tuple[slice, ...], Scores] | None = None
+    counts = None if weights is None else np.zeros(volume.shape, np.float32)
+    seen: tuple[Shape, Scores] | None = None
+
+    def at(corner: Shape) -> tuple[slice, ...]:
+        return tuple(slice(start, start + side) for start, side in zip(corner, plan.shape, strict=True))
 
     def look(corner: Shape) -> Scores:
         nonlocal seen
-        at = tuple(slice(start, start + side) for start, side in zip(corner, plan.shape, strict=True))
-        answer = engine(volume[at])
-        seen = at, softmax(answer) if window.adds == PROBABILITIES else answer
+        answer = engine(volume[at(corner)])
+        seen = corner, softmax(answer) if window.adds == PROBABILITIES else answer
         return seen[1]
 
     def take() -> None:
         if seen is None:
             raise ValueError("a walk takes a window that it has not looked at")
-        at, answer = seen
+        corner, answer = seen
+        parts = [Part((slice(None),) * 3, weights)] if parts_of is None else parts_of[corner]
 
         def add(label: int) -> None:  # a class a task: a product is as large as one class
-            scores[label][at] += answer[label] if counts is None else answer[label] * weights
+            target = scores[label][at(corner)]
+            for part in parts:
+                values = answer[label][part.box]
+                target[part.box] += values if part.weight is None else values * part.weight
 
         for _ in pool.map(add, range(len(scores))):
             pass
-        if counts is not None:
-            counts[at] += weights
+        if counts is not None and weights is not None:
+            counts[at(corner)] += weights
 
     walk.go(plan, look, take)
-    if counts is None:
-        for axis, starts in enumerate(plan.starts):
-            _divide_by_windows(scores, axis + 1, starts, plan.shape[axis])
-    else:
+    if counts is not None:
         counts[counts == 0] = 1
         scores /= counts
     return scores
@@ -131,18 +134,3 @@ def _window_of(bundle: Bundle) -> Window:
     if bundle.window is None:
         raise ValueError(f"bundle {bundle.name} has no window")
     return bundle.window
-
-
-def _divide_by_windows(scores: Scores, axis: int, starts: tuple[int, ...], side: int) -> None:
-    """In place: how often a voxel was summed is a product over the axes, so each axis divides by its own count."""
-    count = np.zeros(scores.shape[axis], np.float32)
-    for start in starts:
-        count[start : start + side] += 1
-    twice = np.flatnonzero(count > 1)
-    if not twice.size:
-        return
-    # from the first to the last: two windows share a part of what they cover, and the rest need not be read
-    shared = [slice(None)] * 4
-    shared[axis] = slice(int(twice[0]), int(twice[-1]) + 1)
-    part = scores[tuple(shared)]
-    part /= count[shared[axis]].reshape([-1 if a == axis else 1 for a in range(4)])

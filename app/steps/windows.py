@@ -1,12 +1,14 @@
 """Windows: how a volume is covered, and what counts in each. Voxels (z, y, x); no mirroring (papers 000, 003)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.models.bundle import GAUSSIAN, ZERO, Bundle, Window
+from app.models.bundle import GAUSSIAN, LINEAR, ZERO, Bundle, Window
 from app.steps.normalise import normalise
 from app.types import AIR, Shape, Volume
 
@@ -75,6 +77,62 @@ def filled_up(volume: Volume, padding: list[tuple[int, int]], bundle: Bundle) ->
     if bundle.window is not None and bundle.window.fill != ZERO and bundle.intensity is not None:
         fill = normalise(np.full(1, AIR, np.float32), bundle.intensity)[0]  # by a scan's own figures air is 0
     return np.pad(volume, padding, constant_values=fill)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A box of a window, (z, y, x), and how much its voxels count: float32, broadcast to the box; None for 1."""
+
+    box: tuple[slice, slice, slice]
+    weight: NDArray[np.float32] | None
+
+
+def window_parts(plan: Plan, window: Window) -> dict[Shape, list[Part]]:
+    """By each window's first voxel the boxes that it consists of, with what they count.
+
+    Where windows overlap they count alike, or with "linear" the less the nearer their own edge is. The weights of all
+    that cover a voxel add up to 1, so that a sum over all windows is their mean, and most of a window, which no other
+    covers, is summed as it is.
+    """
+    along = [
+        list(zip(starts, _shares(starts, side, falls=window.weights == LINEAR), strict=True))
+        for starts, side in zip(plan.starts, plan.shape, strict=True)
+    ]
+    return {
+        (z, y, x): [_part(*runs) for runs in product(_runs(in_z), _runs(in_y), _runs(in_x))]
+        for (z, in_z), (y, in_y), (x, in_x) in product(*along)
+    }
+
+
+def _shares(starts: Sequence[int], side: int, *, falls: bool) -> list[NDArray[np.float32]]:
+    """Along an axis, of each window the share that its voxels have of a mean over all windows there."""
+    weights = [np.full(side, float(side)) for _ in starts]
+    if falls:
+        for after, before in zip(weights[1:], weights, strict=False):
+            np.minimum(after, np.arange(1, side + 1), out=after)
+            np.minimum(before, np.arange(side, 0, -1), out=before)
+    total = np.zeros(max(starts) + side)
+    windows = [slice(start, start + side) for start in starts]
+    for window, weight in zip(windows, weights, strict=True):
+        total[window] += weight
+    return [(weight / total[window]).astype(np.float32) for window, weight in zip(windows, weights, strict=True)]
+
+
+def _runs(share: NDArray[np.float32]) -> list[tuple[slice, NDArray[np.float32] | None]]:
+    """Stretches of an axis that are shared, with the share of each voxel, and those that are not."""
+    edges = [0, *(np.flatnonzero(np.diff(share == 1)) + 1).tolist(), len(share)]
+    return [(slice(a, b), None if share[a] == 1 else share[a:b]) for a, b in pairwise(edges)]
+
+
+def _part(*runs: tuple[slice, NDArray[np.float32] | None]) -> Part:
+    """One stretch along z, y and x each; the box's weight is the product of theirs."""
+    z, y, x = (where for where, _ in runs)
+    weight: NDArray[np.float32] | None = None
+    for axis, (_, share) in enumerate(runs):
+        if share is not None:
+            spread = share.reshape([-1 if other == axis else 1 for other in range(3)])
+            weight = spread if weight is None else weight * spread
+    return Part((z, y, x), weight)
 
 
 def window_weights(shape: Shape, window: Window) -> Volume:

@@ -214,7 +214,7 @@ def test_the_ends_of_percentiles():
             "resampling.alignment 'first-voxel' holds a spacing, and a model with a shape has none",
             id="first voxel of a shape",
         ),
-        pytest.param(FINE | windows(weights="hann"), "weights must be one of uniform, gaussian", id="no such weights"),
+        pytest.param(FINE | windows(weights="hann"), "weights must be one of uniform, linear", id="no such weights"),
         pytest.param(FINE | windows(adds="labels"), "adds must be one of scores, probabilities", id="labels added"),
         pytest.param(FINE | windows(fill="bone"), "window: fill must be one of air, zero", id="filled up with bone"),
         pytest.param(FINE | windows(fill=0), "field window.fill must be text", id="zero for a fill"),

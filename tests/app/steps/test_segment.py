@@ -67,6 +67,17 @@ def test_windows_count_alike_where_they_overlap():
     assert_allclose(scores[0, 0, 0], [1] * 4 + [2] * 12 + [3] * 4)
 
 
+def test_windows_fall_linearly_where_they_overlap():
+    """The same two: of the first voxel that they share the first window has 12 parts of 13, of the last one."""
+    answers = iter([1.0, 3.0])
+    falling = replace(bundle(), window=replace(bundle().window, weights="linear"))
+    scores = segment(
+        np.zeros((16, 16, 20), np.float32), falling, lambda v: np.full((14, *v.shape), next(answers), np.float32)
+    )
+    assert_allclose(scores[0, 0, 0], [1] * 4 + [1 + 2 * k / 13 for k in range(1, 13)] + [3] * 4, rtol=1e-6)
+    assert (scores == scores[0, 0, 0]).all()
+
+
 def test_missing_voxels_are_air():
     engine = EveryClassTimes()
     segment(np.ones((1, 1, 2), np.float32), bundle(), engine)
@@ -144,7 +155,7 @@ def test_overlapping_windows_are_averaged_as_a_plain_loop_does_it(weights, adds)
     assert_allclose(got, slowly(volume, tiles, tile, answer), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("weights", ["uniform", "gaussian"])
+@pytest.mark.parametrize("weights", ["uniform", "linear", "gaussian"])
 def test_threads_change_no_score(weights):
     window = {"largest": (4, 4, 6), "smallest": (4, 4, 6), "multiple": 1, "weights": weights}
     volume = np.random.default_rng(3).normal(size=(6, 4, 10)).astype(np.float32)

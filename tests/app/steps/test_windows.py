@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from app.models.bundle import Window
-from app.steps.windows import plan_windows, window_weights
+from app.steps.windows import Plan, plan_windows, window_parts, window_weights
 
 
 def one_axis(size, largest=64, smallest=16, multiple=16, step=0.75):
@@ -119,3 +119,54 @@ def test_a_weight_that_rounds_to_zero_counts_for_a_little(monkeypatch):
     assert np.exp(np.float32(-200)) == 0
     assert weights.min() > 0
     assert weights[0] == weights[1] == weights[weights > 0].min()
+
+
+def one_row(side, *starts):
+    return Plan((1, 1, side), ((0,), (0,), starts))
+
+
+def shares(plan, weights):
+    """Along x, of each window of a row what its voxels count."""
+    parts = window_parts(plan, Window((1, 1, 4), (1, 1, 4), 1, 0.5, weights=weights))
+    found = []
+    for corner in plan.corners:
+        share = np.ones(plan.shape, np.float32)
+        for part in parts[corner]:
+            share[part.box] *= 1 if part.weight is None else part.weight
+        found.append(share[0, 0])
+    return found
+
+
+def test_what_windows_share_is_halved_or_falls_linearly():
+    """Windows of 4 at 0, 2 and 4 of 8 voxels: the one in the middle shares all of its own."""
+    half, third = 0.5, 1 / 3
+    assert_allclose(shares(one_row(4, 0, 2, 4), "uniform"), [[1, 1, half, half], [half] * 4, [half, half, 1, 1]])
+    assert_allclose(
+        shares(one_row(4, 0, 2, 4), "linear"),
+        [[1, 1, 2 * third, third], [third, 2 * third, 2 * third, third], [third, 2 * third, 1, 1]],
+        rtol=1e-6,
+    )
+
+
+def test_what_no_other_window_covers_has_no_weight():
+    (alone,) = window_parts(one_row(4, 0), Window((1, 1, 4), (1, 1, 4), 1, 0.5))[0, 0, 0]
+    assert (alone.box, alone.weight) == ((slice(0, 1), slice(0, 1), slice(0, 4)), None)
+    first, second = window_parts(one_row(4, 0, 3), Window((1, 1, 4), (1, 1, 4), 1, 0.75))[0, 0, 0]
+    assert first.weight is None
+    assert second.weight is not None
+    assert (first.box[2], second.box[2], second.weight.tolist()) == (slice(0, 3), slice(3, 4), [[[0.5]]])
+
+
+@pytest.mark.parametrize("weights", ["uniform", "linear"])
+@pytest.mark.parametrize("step", [0.25, 0.5, 0.8, 1.0])
+def test_of_every_voxel_all_windows_shares_are_one(weights, step):
+    shape = (9, 17, 30)
+    window = Window((8, 16, 12), (4, 4, 4), 4, step, weights=weights)
+    plan = plan_windows(shape, window)
+    total = np.zeros(plan.filled(shape), np.float32)
+    parts = window_parts(plan, window)
+    for corner in plan.corners:
+        mine = total[tuple(slice(start, start + side) for start, side in zip(corner, plan.shape, strict=True))]
+        for part in parts[corner]:
+            mine[part.box] += 1 if part.weight is None else part.weight
+    assert_allclose(total, 1, rtol=1e-6)
