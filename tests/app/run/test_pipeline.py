@@ -246,10 +246,10 @@ def test_what_is_dropped_is_the_systems_choice(tmp_path):
 
 @pytest.mark.parametrize(("depth", "kept"), [(10, False), (14, True)])
 def test_what_phase_one_saw_nothing_of_is_measured_in_millilitres(tmp_path, depth, kept):
-    """Voxels of 1.5 x 1 x 4 mm, 6 mm3, on a fine grid of 24 mm3: 28 x 28 x 10 are 47 ml of tissue, x 14 are 66."""
+    """Voxels of 3 x 2 x 6 mm, 36 mm3: 28 x 28 x 10 are 282 ml of tissue, x 14 are 395."""
     voxels = np.full((40, 40, 32), -1000, np.int16)
     voxels[6:34, 6:34, 6 : 6 + depth] = 40
-    mask, _ = run(tmp_path, voxels, known_models(localiser=nothing), lps_affine((1.5, 1.0, 4.0)))
+    mask, _ = run(tmp_path, voxels, known_models(localiser=nothing), lps_affine((3.0, 2.0, 6.0)))
     assert bool(mask.any()) == kept
 
 
@@ -467,8 +467,11 @@ TALL_AFFINE = lps_affine((3.0, 4.0, 5.0))  # 32 slices are 160 mm
 
 
 def searching(min_height_mm):
-    """The localiser is spared where there is less than so much to see; a margin of 0 mm."""
-    stages = {**SYSTEM.stage, "locate": replace(SYSTEM.stage["locate"], min_height_mm=min_height_mm)}
+    """The localiser is spared where there is less to see; a margin of 0 mm, and all that is found counts."""
+    stages = {
+        "locate": replace(SYSTEM.stage["locate"], min_height_mm=min_height_mm),
+        "segment": replace(SYSTEM.stage["segment"], clean=()),
+    }
     return replace(located(margin_mm=0.0), stage=stages)
 
 
@@ -508,7 +511,7 @@ def test_the_height_of_a_stage_is_that_of_its_region(tmp_path):
 
 def test_a_later_region_that_finds_nothing_is_what_its_stage_saw(tmp_path):
     rule = replace(SYSTEM.region["abdomen"].rule, min_component_ml=0.0, margin_mm=0.0)
-    fine = SYSTEM.stage["segment"]
+    fine = replace(SYSTEM.stage["segment"], clean=())
     stages = {
         "look": SYSTEM.stage["locate"], "closer": replace(fine, sees="a"), "segment": replace(fine, sees="b"),
     }  # fmt: skip
