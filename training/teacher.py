@@ -85,7 +85,8 @@ def _in_openvino(model: Path, device: torch.device) -> Callable[[Tensor], Tensor
     request = core.compile_model(network, "CPU", options).create_infer_request()
 
     def run(volume: Tensor) -> Tensor:
-        request.infer([volume.contiguous().numpy()], share_inputs=True)
+        # shared: else infer copies its answer, which nobody reads
+        request.infer([volume.contiguous().numpy()], share_inputs=True, share_outputs=True)
         return torch.from_numpy(request.get_output_tensor().data)
 
     return run

@@ -62,10 +62,11 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
         if seen is None:
             raise ValueError("a walk takes a window that it has not looked at")
         corner, answer = seen
+        here = at(corner)
         parts = [Part((slice(None),) * 3, weights)] if parts_of is None else parts_of[corner]
 
         def add(label: int) -> None:  # a class a task: a product is as large as one class
-            target = scores[label][at(corner)]
+            target = scores[label][here]
             for part in parts:
                 values = answer[label][part.box]
                 target[part.box] += values if part.weight is None else values * part.weight
@@ -73,7 +74,7 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
         for _ in pool.map(add, range(len(scores))):
             pass
         if counts is not None and weights is not None:
-            counts[at(corner)] += weights
+            counts[here] += weights
 
     walk.go(plan, look, take)
     if counts is not None:
