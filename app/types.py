@@ -11,5 +11,5 @@ Shape: TypeAlias = tuple[int, int, int]  # voxels along z, y, x
 Spacing: TypeAlias = tuple[float, float, float]  # mm along z, y, x
 Voxels: TypeAlias = NDArray[Any]  # (z, y, x) HU, int16 or float32
 Volume: TypeAlias = NDArray[np.float32]  # (z, y, x) resampled or normalised intensities
-Scores: TypeAlias = NDArray[np.float32]  # (class, z, y, x) class scores, not softmaxed as a rule
+Scores: TypeAlias = NDArray[Any]  # (class, z, y, x), not softmaxed as a rule: float32, or quantised int8 and int16
 Labels: TypeAlias = NDArray[np.uint8]  # (z, y, x) ids of the bundle's labels, 0 background

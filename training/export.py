@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.errors import VisceraError
-from app.models.bundle import AXES, ENGINES, FILE_NAME, TORCHSCRIPT, Bundle, load_bundle
+from app.models.bundle import AXES, ENGINES, FILE_NAME, INT8, TORCHSCRIPT, Bundle, load_bundle
 from app.models.engine import load_engine
 from app.run.resources import thread_count
 from training.evaluate import normalised
 from training.networks import build_network
 from training.networks.enlarged import Enlarged
+from training.networks.half_resolution import HalfResolutionUNet, InBlocks
 from training.networks.nnunet import NNUNet, shortened
 from training.pack import is_pack, open_pack
 from training.prepare import OnDemand
@@ -40,8 +41,9 @@ from training.sample import Sampler
 
 ROUNDING_SHARE = 0.01  # of the largest score, that float16 weights may move one by
 ROUNDING_SAMPLES = 4
+SCORE_STEPS = 255  # between the least and the largest int8
 AGREEMENT_SAMPLES = 8
-FLOAT32, INT8 = "openvino-float32", "openvino-int8"
+FLOAT32 = "openvino-float32"
 ENGINE_FILES = {
     FLOAT32: ("model.xml", "model.bin"),
     INT8: ("model-int8.xml", "model-int8.bin"),
@@ -99,7 +101,11 @@ def export_openvino(
     if FLOAT32 in engines:
         save_ir(model, folder / "model.xml", as_float16=as_float16)
     if INT8 in engines:
+        if recipe.export.score_range and isinstance(network, HalfResolutionUNet):
+            model = in_openvino(InBlocks(network), example, shape)
         lighter = quantised(model, samples, recipe.export.float32_layers)
+        if recipe.export.score_range:
+            lighter = with_quantised_scores(lighter, *recipe.export.score_range)
         save_ir(lighter, folder / "model-int8.xml", as_float16=as_float16)
 
 
@@ -128,6 +134,17 @@ def quantised(
         subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(patterns=list(float32_layers)),
     )
+
+
+def with_quantised_scores(model: openvino.Model, low: float, high: float) -> openvino.Model:
+    """The model with its scores as int8, 255 steps from `low` to `high`."""
+    from openvino import opset13
+
+    scores = model.output(0).get_node().input_value(0)
+    steps = opset13.fake_quantize(
+        scores, *(np.float32(limit) for limit in (low, high, -128, 127)), levels=SCORE_STEPS + 1
+    )
+    return openvino.Model([opset13.convert(steps, "i8")], model.get_parameters(), "int8")
 
 
 def save_ir(model: openvino.Model, path: Path, *, as_float16: bool) -> None:
@@ -221,6 +238,9 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Pat
     if recipe.export.licence:
         table["licence"] = recipe.export.licence
     table["files"] = engine_files(folder)
+    if recipe.export.score_range and INT8 in table["files"]:
+        low, high = recipe.export.score_range
+        table["score_step"] = (high - low) / SCORE_STEPS
     table["training"] = {"recipe": recipe_name, **past}
     if recipe.role == "fine":
         table["training"]["patch"] = stage.shape  # the windows of those who segment as they train

@@ -17,10 +17,11 @@ from typing import Any
 
 from app.errors import SetupError, VisceraError
 from app.files.cases import find_cases
+from app.models.bundle import INT8
 from app.run.resources import thread_count
 from app.system.definition import SYSTEMS, WEIGHTS, System, read_system
 from app.types import Scores
-from training.export import FLOAT32, INT8
+from training.export import FLOAT32
 from training.networks.exact_norm import with_exact_norms
 from training.nnunet.archive import DATASET, PLANS, Trained, opened
 from training.nnunet.bundle import (

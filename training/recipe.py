@@ -393,7 +393,9 @@ class Export:
     """calibration_samples: drawn from training scans for INT8. window, resampling, licence: as `app.models.bundle`
     reads them. finest_level: where the way up of an "nnunet" ends in use, 0 being as fine as its input; the scores are
     enlarged (paper 003). engines: of the bundle; all that the role has without them. float32_layers: regular
-    expressions of the layers that stay in float32 in INT8, by their names in OpenVINO.
+    expressions of the layers that stay in float32 in INT8, by their names in OpenVINO. score_range: of the scores that
+    INT8's answer tells apart, 255 steps from low to high; those beyond are as low or as high. Without it they are
+    float32.
     """
 
     calibration_samples: int
@@ -403,6 +405,13 @@ class Export:
     finest_level: int = 0
     engines: tuple[str, ...] = ()
     float32_layers: tuple[str, ...] = ()
+    score_range: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.score_range:
+            return
+        if len(self.score_range) != 2 or not -math.inf < self.score_range[0] < self.score_range[1] < math.inf:
+            raise ValueError(f"score_range must be two numbers, the lower one first, found {list(self.score_range)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,6 +459,8 @@ class Recipe:
             raise ValueError("export.finest_level is for networks of kind nnunet, whose way up can end early")
         if not 0 <= self.export.finest_level < self.network.supervised_levels:
             raise ValueError("export.finest_level must be one of the supervised levels, from 0")
+        if self.export.score_range and self.role != "fine":
+            raise ValueError("export.score_range is for fine models, whose windows are added up")
         if self.augmentation.lesion_probability and self.network.label_stride != 1:
             raise ValueError("augmentation.lesion_probability needs scores, and labels, as fine as the input")
         self._check_role()

@@ -20,8 +20,10 @@ AXES = "zyx"
 BACKGROUND = "background"
 MOST_LABELS = 255  # a mask is uint8, and restoring needs one value
 MOST_HU = 1e6
+LEAST_STEP_OF_PARTS = 0.5  # two windows over a voxel along an axis, eight in all
 TORCHSCRIPT = "torchscript"
-SUFFIXES = {"openvino-float32": {".xml", ".bin"}, "openvino-int8": {".xml", ".bin"}, TORCHSCRIPT: {".pt"}}
+INT8 = "openvino-int8"
+SUFFIXES = {"openvino-float32": {".xml", ".bin"}, INT8: {".xml", ".bin"}, TORCHSCRIPT: {".pt"}}
 ENGINES = tuple(SUFFIXES)
 RESAMPLE_NORMALISE = "resample-normalise"
 CLIP_RESAMPLE_NORMALISE = "clip-resample-normalise"
@@ -150,6 +152,7 @@ class Bundle:
     (`app.run.turn`). crops_to_nonzero: it sees the box of what is not 0, and outside is background. regions: ids in the
     order in which they are painted (`app.steps.classify`), a channel each; without them there is one of each label.
     holds_mb: the peak of a process that shows it its largest window, measured; 0 for a small one that was not.
+    score_step: what one step of INT8's scores counts where these are quantised, too; 0 where they are float32.
     files: per engine, file name to SHA-256. training: how and on what it was trained. accuracy: measured figures.
     """
 
@@ -168,6 +171,7 @@ class Bundle:
     crops_to_nonzero: bool = False
     regions: tuple[int, ...] = ()
     holds_mb: int = 0
+    score_step: float = 0.0
     shape: Shape | None = None
     spacing_mm: Spacing | None = None
     window: Window | None = None
@@ -182,6 +186,13 @@ class Bundle:
             raise ValueError(f"labels must be different names, found {self.labels}")
         one_of("orientation", self.orientation, ORIENTATIONS)
         self._check_regions()
+        if not 0 <= self.score_step < math.inf or (self.score_step and self.window is None):
+            raise ValueError(f"score_step must be zero, or above it where there are windows, found {self.score_step}")
+        if self.score_step and self.window is not None and self.window.step < LEAST_STEP_OF_PARTS:
+            raise ValueError(
+                f"score_step goes with a window.step of {LEAST_STEP_OF_PARTS} or more: the shares of more "
+                f"windows, in parts of 128, are rounded away, found {self.window.step}"
+            )
         unknown = set(self.files) - set(ENGINES)
         if unknown or not self.files:
             raise ValueError(f"files must name engines out of {', '.join(ENGINES)}, found {sorted(self.files)}")
@@ -215,11 +226,17 @@ class Bundle:
             raise ValueError(f"regions must be different ids, 1 to {len(self.labels) - 1}, found {list(self.regions)}")
         if self.window is not None and self.window.adds == PROBABILITIES:
             raise ValueError(f"window.adds {PROBABILITIES!r} are those of one label or another, and regions overlap")
+        if self.score_step:
+            raise ValueError("score_step: quantised scores have no zero, and regions are painted above it")
 
     @property
     def channels(self) -> int:
         """Scores of a voxel."""
         return len(self.regions) or len(self.labels)
+
+    def is_quantised(self, engine: str) -> bool:
+        """Whether an engine's scores are: those of INT8 where the bundle says what a step counts."""
+        return engine == INT8 and self.score_step > 0
 
     @property
     def fixed_intensity(self) -> Intensity:

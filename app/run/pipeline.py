@@ -20,7 +20,7 @@ from app.files.orientation import Orientation
 from app.files.read import Scan, read
 from app.files.write import check_target, write
 from app.grid import Box, Grid, whole
-from app.models.bundle import CUBIC, RESAMPLE_NORMALISE, Bundle, load_bundle
+from app.models.bundle import CUBIC, RESAMPLE_NORMALISE, load_bundle
 from app.models.engine import Model, load_engine
 from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
@@ -31,7 +31,7 @@ from app.run.view import View, view_of
 from app.steps.merge import renamed
 from app.steps.resample import sees_beyond_edges, use_threads
 from app.steps.restore import restore
-from app.steps.segment import averaged, mirrored
+from app.steps.segment import averaged, mirrored, sums_parts
 from app.steps.size import doubtful_size
 from app.steps.volumes import organ_volumes
 from app.steps.walk import Walk
@@ -43,7 +43,7 @@ MODELS_MB = 700  # the process, small networks and what they hold for one window
 BYTES_BEFORE_RESAMPLING = 8  # where the scan's own voxels are clipped or normalised first: float32, and ITK's copy
 BYTES_BEYOND_EDGES = 4  # where resampling sees voxels beyond the edges: a larger copy
 BYTES_OF_SPLINE = 4  # float32, between its passes
-BYTES_PER_SCORE = 5  # float32 and the labels' and components' temporaries, measured: 76 bytes a voxel of 14 classes
+BYTES_BESIDE_SCORES = 24  # a voxel of what a model sees: the volume, its copy, labels, components
 
 Models: TypeAlias = dict[str, Model]
 """By the stage that runs it."""
@@ -66,7 +66,13 @@ def load_models(system: System, *, threads: int, pinned: bool, weights: Path = W
         loaded = [engine_of(bundle, stage.engine, stage.precision) for bundle in stage.bundles]
         bundle = loaded[0].bundle
         engines = [engine for model in loaded for engine in mirrored(model.engine, stage.mirror_axes)]
-        models[name] = Model(bundle, averaged(engines, bundle), sum(model.bundle.holds_mb for model in loaded))
+        is_quantised = len(engines) == 1 and bundle.is_quantised(stage.engine)
+        models[name] = Model(
+            bundle,
+            averaged(engines, bundle),
+            sum(model.bundle.holds_mb for model in loaded),
+            score_bytes=2 if is_quantised else 4,
+        )
     return models
 
 
@@ -223,7 +229,7 @@ def _answer(name: str, voxels: Voxels, grid: Grid, box: Box | None, run: _Run, m
         run.system.stage[name],
         run.models[name],
         timed=functools.partial(_timed, run.outcome, name),
-        check=lambda fine, bundle, walk: _check_memory(voxels, fine, bundle, walk, run, masks),
+        check=lambda fine, walk: _check_memory(voxels, fine, run.models[name], walk, run, masks),
         file=run.scan.orientation,
         threads=run.threads,
     )
@@ -283,18 +289,20 @@ def _box_of(region: Region, answer: Answer, about: Seen, grid: Grid) -> Box | No
     return box.shifted(answer.box.start)
 
 
-def _check_memory(seen: Voxels, fine: Grid, bundle: Bundle, walk: Walk, run: _Run, masks: int) -> None:
+def _check_memory(seen: Voxels, fine: Grid, model: Model, walk: Walk, run: _Run, masks: int) -> None:
     """Refuse a field of view whose scores the limit would kill without a word: any spacing is read, even metres.
 
     A slice of a few voxels is filled up to a window of the walk, and its scores with it. masks: of the scan's size,
     held already.
     """
-    how, voxels, limit = bundle.resampling, seen.size, run.memory_limit
+    bundle, voxels, limit = model.bundle, seen.size, run.memory_limit
+    how = bundle.resampling
     before = BYTES_BEFORE_RESAMPLING if how.order != RESAMPLE_NORMALISE else 0
     before += BYTES_BEYOND_EDGES if sees_beyond_edges(how) else 0
     before += BYTES_OF_SPLINE if how.interpolation == CUBIC else 0
     here = run.held_beside(seen) + seen.nbytes + voxels * (1 + masks + before) + run.held_by_models
-    per_voxel = BYTES_PER_SCORE * (bundle.channels + 2)  # scores, the volume and its normalised copy
+    in_parts = bundle.window is not None and sums_parts(bundle.window, walk)
+    per_voxel = (model.score_bytes if in_parts else 4) * bundle.channels + BYTES_BESIDE_SCORES
     needed = math.prod(fine.shape) * per_voxel + here
     if bundle.window is None and needed - here <= MODELS_MB << 20:  # the same for every scan, and in MODELS_MB
         if not before:

@@ -43,7 +43,7 @@ def evidence_of(first: Labels, answer: Answer, grid: Grid, doubt: Doubt, names: 
     return Evidence(
         max(length / n for length, n in zip(grid.extent, first.shape, strict=True)),
         agreement(first, answer.labels, answer.box, grid),
-        lead(answer.scores, answer.labels),
+        answer.score_unit * lead(answer.scores, answer.labels),
         arrangement(answer.labels, doubt.relations(names)),
     )
 
@@ -81,7 +81,8 @@ def better_turns(view: View, look: Look, doubt: Doubt, names: Sequence[str]) -> 
         voxels, grid = lying(*thinned, turn)
         answer = look(voxels, grid)
         millilitres = float((answer.labels > 0).mean()) * grid.voxel_ml * voxels.size
-        return millilitres * lead(answer.scores, answer.labels) * arrangement(answer.labels, relations) ** 2
+        leads = answer.score_unit * lead(answer.scores, answer.labels)
+        return millilitres * leads * arrangement(answer.labels, relations) ** 2
 
     here = found(AS_IT_LIES)
     for turns in _ways_to_lie():

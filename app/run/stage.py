@@ -22,7 +22,7 @@ from app.steps.clean import swap_winners
 from app.steps.crop import box_of_nonzero, crop
 from app.steps.normalise import normalise, normalise_by_itself, percentiles
 from app.steps.resample import resample
-from app.steps.segment import segment
+from app.steps.segment import score_unit, segment
 from app.steps.walk import Walk
 from app.system.definition import Stage
 from app.system.rules import Seen
@@ -34,7 +34,7 @@ Timed = Callable[[str], AbstractContextManager[None]]
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a stage says of the box that it saw. labels: the scores' winners. positions: of every voxel of the box its
-    index among the scores.
+    index among the scores. score_unit: what 1 of the scores counts.
 
     Without a window the scores are the engine's buffer, which its next call overwrites.
     """
@@ -43,6 +43,7 @@ class Answer:
     labels: Labels
     box: Box
     positions: Positions
+    score_unit: float = 1.0
 
 
 def run_stage(
@@ -53,7 +54,7 @@ def run_stage(
     model: Model,
     *,
     timed: Timed,
-    check: Callable[[Grid, Bundle, Walk], None] = lambda *_: None,
+    check: Callable[[Grid, Walk], None] = lambda *_: None,
     file: Orientation = AS_SCANNERS_STORE,
     threads: int = 1,
 ) -> Answer:
@@ -72,7 +73,7 @@ def run_stage(
         cropped, crop_grid = lying(*crop(voxels, grid, seen), turn)
         model_grid = grid_of(bundle, crop_grid)
         walk = stage.walk(model_grid, about)
-        check(model_grid, bundle, walk)
+        check(model_grid, walk)
     volume = _prepared(voxels, cropped, crop_grid, model_grid, bundle, timed)
     with timed("network"):
         scores = segment(volume, bundle, model.engine, walk, threads=threads)
@@ -88,7 +89,7 @@ def run_stage(
             cleaned = rule(cleaned, scores_grid, about)
         if cleaned is not labels:
             swap_winners(scores, labels, cleaned)
-    return Answer(scores, cleaned, seen, where)
+    return Answer(scores, cleaned, seen, where, score_unit(scores, bundle))
 
 
 def _positions(crop_grid: Grid, model_grid: Grid, scores: Scores, bundle: Bundle) -> Positions:

@@ -18,7 +18,8 @@ LEAST_POINTS = 8  # thinned voxels; a smaller organ lies nowhere
 
 
 def lead(scores: Scores, labels: Labels) -> float:
-    """Mean over the voxels of organs by how much the score of their label is ahead of the next one; 0 without any.
+    """Mean over the voxels of organs by how much the score of their label is ahead of the next one, in the scores' unit
+    (`segment.score_unit`); 0 without any.
 
     A few scores in a hundred are looked at.
     """
@@ -26,7 +27,7 @@ def lead(scores: Scores, labels: Labels) -> float:
     there = labels[some] > 0
     if not there.any():
         return 0.0
-    columns = scores[:, *some][:, there]
+    columns = scores[:, *some][:, there].astype(np.float32, copy=False)
     own = labels[some][there][None]
     best = np.take_along_axis(columns, own, 0)[0]
     np.put_along_axis(columns, own, -np.inf, 0)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ class _ScoresByVoxel:
     """Scores of the fine voxels at corners of mixed cells only: row[voxel] says where its `values` (n, class) are."""
 
     row: NDArray[np.int32]
-    values: NDArray[np.float32]
+    values: NDArray[Any]  # float32 or int16
     shape: Shape
 
 

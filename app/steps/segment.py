@@ -3,23 +3,31 @@
 Where windows overlap their scores are averaged (papers 000 and 003; paper 004 on raw scores), all alike unless the
 bundle says otherwise. Every window is run unless a walk says otherwise: a region is a few windows as a rule, and hardly
 one of them is without an organ.
+
+Quantised scores (int8) are added up as int16, in parts of `WHOLE`: half the memory of float32 (146 MB less for a scan
+of 272 x 253 x 340 mm at 2 x 1.5 x 1.5 mm), and half the time.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.models.bundle import AXES, GAUSSIAN, PROBABILITIES, Bundle, Window
 from app.models.engine import Engine
 from app.steps.walk import EVERY_WINDOW, Walk
-from app.steps.windows import Part, Plan, filled_up, window_parts, window_weights
+from app.steps.windows import Part, Plan, Weight, filled_up, window_parts, window_weights
 from app.types import Scores, Shape, Volume
+
+WHOLE = 128  # parts of what counts once: -128 * 128 is half of int16, for shares that are rounded up
 
 
 def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_WINDOW, *, threads: int = 1) -> Scores:
-    """Scores (class, z, y, x; float32) of a normalised volume (z, y, x) on the bundle's grid.
+    """Scores (class, z, y, x) of a normalised volume (z, y, x) on the bundle's grid: float32, or int16 (`score_unit`)
+    where the engine's are quantised and `sums_parts` says so.
 
     On the same grid; without a window, where the volume is seen at once, they may be coarser, and are the engine's own.
     With the window's `adds` "probabilities" they are those, averaged. threads: how many add windows up; the
@@ -35,9 +43,15 @@ def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_W
     own = tuple(slice(before, before + size) for (before, _), size in zip(padding, volume.shape, strict=True))
     if walk.whole and len(plan.corners) == 1 and window.adds != PROBABILITIES:
         # one window: its scores are taken as they come, no sum; a copy, since the engine keeps its own buffer
-        return engine(padded)[:, *own].copy()
+        answer = engine(padded)[:, *own]
+        return np.multiply(answer, np.int16(WHOLE)) if _is_quantised(answer) else answer.copy()
     with ThreadPoolExecutor(threads) as pool:
         return _walked(padded, bundle, engine, walk, plan, pool)[:, *own]
+
+
+def sums_parts(window: Window, walk: Walk) -> bool:
+    """Whether quantised scores are added up as they are: shares are known beforehand, and no softmax comes before."""
+    return walk.whole and window.weights != GAUSSIAN and window.adds != PROBABILITIES
 
 
 def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Plan, pool: ThreadPoolExecutor) -> Scores:
@@ -45,7 +59,7 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
     window = _window_of(bundle)
     parts_of = window_parts(plan, window) if walk.whole and window.weights != GAUSSIAN else None
     weights = window_weights(plan.shape, window) if parts_of is None else None
-    scores = np.zeros((bundle.channels, *volume.shape), np.float32)
+    scores: Scores | None = None
     counts = None if weights is None else np.zeros(volume.shape, np.float32)
     seen: tuple[Shape, Scores] | None = None
 
@@ -55,32 +69,66 @@ def _walked(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk, plan: Pl
     def look(corner: Shape) -> Scores:
         nonlocal seen
         answer = engine(volume[at(corner)])
+        if not sums_parts(window, walk):
+            answer = _in_float(answer, bundle)
         seen = corner, softmax(answer) if window.adds == PROBABILITIES else answer
         return seen[1]
 
     def take() -> None:
+        nonlocal scores
         if seen is None:
             raise ValueError("a walk takes a window that it has not looked at")
         corner, answer = seen
-        here = at(corner)
+        if scores is None:
+            scores = np.zeros((bundle.channels, *volume.shape), np.int16 if _is_quantised(answer) else np.float32)
+        here, sums = at(corner), scores
         parts = [Part((slice(None),) * 3, weights)] if parts_of is None else parts_of[corner]
+        if _is_quantised(answer):
+            parts = [Part(part.box, _in_parts(part.weight)) for part in parts]
 
         def add(label: int) -> None:  # a class a task: a product is as large as one class
-            target = scores[label][here]
-            for part in parts:
-                values = answer[label][part.box]
-                target[part.box] += values if part.weight is None else values * part.weight
+            _add(answer[label], parts, sums[label][here])
 
-        for _ in pool.map(add, range(len(scores))):
+        for _ in pool.map(add, range(len(sums))):
             pass
         if counts is not None and weights is not None:
             counts[here] += weights
 
     walk.go(plan, look, take)
+    if scores is None:  # a walk may take none
+        return np.zeros((bundle.channels, *volume.shape), np.float32)
     if counts is not None:
         counts[counts == 0] = 1
         scores /= counts
     return scores
+
+
+def _is_quantised(scores: NDArray[Any]) -> bool:
+    return scores.dtype == np.int8
+
+
+def _in_parts(weight: Weight) -> Weight:
+    return None if weight is None else np.rint(WHOLE * weight).astype(np.int16)
+
+
+def _add(values: NDArray[Any], parts: Sequence[Part], target: NDArray[Any]) -> None:
+    """In place: a class's scores in a window (z, y, x) to its sums there, float32, or int16 in parts of `WHOLE`."""
+    once = WHOLE if _is_quantised(values) else 1
+    for part in parts:
+        if part.weight is None:  # no other window covers it
+            np.multiply(values[part.box], once, out=target[part.box], dtype=target.dtype)
+        else:
+            target[part.box] += np.multiply(values[part.box], part.weight, dtype=target.dtype)
+
+
+def _in_float(scores: Scores, bundle: Bundle) -> Scores:
+    """Scores as float32, up to a constant that all of a voxel share."""
+    return scores * np.float32(bundle.score_step) if _is_quantised(scores) else scores
+
+
+def score_unit(scores: Scores, bundle: Bundle) -> float:
+    """What 1 of the scores that `segment` gives counts: 1 of float32."""
+    return bundle.score_step / WHOLE if scores.dtype == np.int16 else 1.0
 
 
 def mirrored(engine: Engine, axes: Sequence[str]) -> list[Engine]:
@@ -113,7 +161,8 @@ def averaged(engines: Sequence[Engine], bundle: Bundle) -> Engine:
     def run(volume: Volume) -> Scores:
         total: Scores | None = None
         for engine in engines:
-            answer = softmax(engine(volume)) if adds_probabilities else engine(volume)
+            answer = _in_float(engine(volume), bundle)
+            answer = softmax(answer) if adds_probabilities else answer
             total = answer.copy() if total is None else np.add(total, answer, out=total)
         if total is None:
             raise ValueError(f"bundle {bundle.name}: no engine to average")

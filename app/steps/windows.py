@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,12 +80,16 @@ def filled_up(volume: Volume, padding: list[tuple[int, int]], bundle: Bundle) ->
     return np.pad(volume, padding, constant_values=fill)
 
 
+Weight: TypeAlias = NDArray[np.float32] | NDArray[np.int16] | None
+"""How much voxels count, broadcast to a box; None for 1, where no other window counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A box of a window, (z, y, x), and how much its voxels count: float32, broadcast to the box; None for 1."""
+    """A box of a window, (z, y, x), and how much its voxels count."""
 
     box: tuple[slice, slice, slice]
-    weight: NDArray[np.float32] | None
+    weight: Weight
 
 
 def window_parts(plan: Plan, window: Window) -> dict[Shape, list[Part]]:

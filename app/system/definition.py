@@ -364,7 +364,7 @@ def _differing(bundle: Bundle, other: Bundle) -> str:
     """What two bundles that are to be averaged disagree on, of how they are fed and read; nothing if they agree."""
     fields = (
         *("labels", "regions", "intensity", "scan_intensity", "orientation", "crops_to_nonzero", "resampling"),
-        *("shape", "spacing_mm", "window"),
+        *("shape", "spacing_mm", "window", "score_step"),
     )
     return ", ".join(name for name in fields if getattr(bundle, name) != getattr(other, name))
 

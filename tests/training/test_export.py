@@ -72,6 +72,21 @@ def test_a_layer_to_stay_in_float32_that_is_not_there_is_said():
         export.quantised(model, samples, [".*score.*"])
 
 
+def test_scores_in_steps_from_low_to_high():
+    """255 steps of 0.1 from -10 to 15.5: what is beyond is as low or as high, what is between is rounded."""
+    model, samples = two_convolutions()
+
+    def answer(model):
+        return openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(samples[0])[0]
+
+    exact, steps = answer(model), answer(export.with_quantised_scores(model, -10, 15.5))
+    assert steps.dtype == np.int8
+    np.testing.assert_allclose((steps + 128.0) * 0.1 - 10, exact, atol=0.051)
+    assert np.ptp(exact) > 0.5
+    narrow = answer(export.with_quantised_scores(model, 0, 0.01))
+    assert {narrow[exact < 0].max(), narrow[exact > 0.01].min()} == {-128, 127}
+
+
 def stopped_run(tmp_path, stage, step, text=TINY):
     run = Run(load_recipe(write_recipe(tmp_path, text)), tmp_path / "run", torch.device("cpu"))
     run.stage, run.step = stage, step
@@ -101,6 +116,31 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)
+
+
+QUANTISED = TINY.replace("calibration_samples = 2", "calibration_samples = 2\nscore_range = [-1, 1]")
+for patch in ("[16, 16, 16]", "[16, 16, 24]"):  # too small for a network at half resolution
+    QUANTISED = QUANTISED.replace(patch, "[24, 24, 24]")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["half-resolution", "plain-unet"])
+def test_int8_gives_quantised_scores_where_the_recipe_says_their_range(tmp_path, monkeypatch, kind):
+    """Of a network at half resolution in blocks of voxels, which the engine undoes."""
+    write_data(tmp_path / "data")
+    text = QUANTISED.replace("plain-unet", kind)
+    bundle = load_bundle(exported(tmp_path, monkeypatch, stopped_run(tmp_path, 1, 2, text), text))
+    assert bundle.score_step == pytest.approx(2 / 255)
+    assert bundle.is_quantised("openvino-int8")
+    volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
+    exact, steps = (
+        load_engine(bundle, f"openvino-{kind}", "f32", 1, pinned=False)(volume) for kind in ("float32", "int8")
+    )
+    assert (exact.dtype, steps.dtype, exact.shape) == (np.float32, np.int8, steps.shape)
+    scores = (steps + 128.0) * bundle.score_step - 1
+    alike = [np.corrcoef(np.roll(scores, by, 3).ravel(), exact.clip(-1, 1).ravel())[0, 1] for by in (0, 1)]
+    assert alike[0] > 0.85, alike
+    assert alike[1] < alike[0] - 0.1
 
 
 @pytest.mark.slow

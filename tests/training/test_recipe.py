@@ -56,6 +56,13 @@ def test_the_fold_is_named_once():
         ("[network]", "[loss]\nabsent_weight = nan\n[network]", "absent_weight must be a finite number, found nan"),
         ("[augmentation]", "[augmentation]\nfill_hu = [0, inf]", r"fill_hu\[1\] must be a finite number, found inf"),
         ("[augmentation]", "[augmentation]\nwall_mm = [6, 2]", "wall_mm must be two lengths"),
+        (
+            "[network]",
+            "[export]\nscore_range = [2, 1]\n[network]",
+            "export: score_range must be two numbers, the lower",
+        ),
+        ("[network]", "[export]\nscore_range = [1]\n[network]", "export: score_range must be two numbers, the lower"),
+        ("[network]", "[export]\nscore_range = [0, inf]\n[network]", "score_range"),
         ('name = "plain"', 'name = "plain"\ncheckpoint_minutes = 6', "checkpoint_minutes must be above 0 and 5"),
         ("[network]", "[loss]\nclass_weights = [1, 1]\n\n[network]", "must name the same classes"),
         ("stem_stride = 1", "stem_stride = 2", "scores as fine as its input"),
@@ -218,6 +225,9 @@ def test_the_fine_model_that_ships_is_of_its_recipe():
     window = json.loads(json.dumps(asdict(bundle.window)))
     assert {name: window[name] for name in recipe.export.window} == recipe.export.window
     assert (bundle.spacing_mm, bundle.labels) == (recipe.stages[-1].spacing_mm, recipe.labels)
+    assert bundle.training["patch"] == list(recipe.stages[-1].shape)
+    low, high = recipe.export.score_range
+    assert bundle.score_step == pytest.approx((high - low) / 255)
 
 
 def test_labels_are_those_of_the_challenge_or_as_many_as_there_are_classes():

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CaseError, SetupError
-from app.models.bundle import Bundle
+from app.models.bundle import INT8, Bundle
 from app.models.engine import Engine, Model, load_engine
 from app.run.outcome import Outcome
 from app.run.pipeline import run_case
 from app.steps.classify import classify
 from app.system.definition import System
 from app.types import Scores, Volume
-from training.export import FLOAT32, INT8
+from training.export import FLOAT32
 
 CALIBRATED, COMPARED = 32, 8  # windows, of all scans together
 STAGE = "segment"

@@ -44,6 +44,32 @@ def test_a_fine_model(tmp_path):
     assert bundle.engine_files("openvino-int8") == [tmp_path / "model.xml", tmp_path / "model.bin"]
 
 
+def test_scores_are_quantised_in_int8_where_the_bundle_says_their_step(tmp_path):
+    bundle = load_bundle(saved(tmp_path, FINE | {"score_step": 0.08}))
+    assert bundle.is_quantised("openvino-int8")
+    assert not bundle.is_quantised("openvino-float32")
+    assert not load_bundle(saved(tmp_path, FINE)).is_quantised("openvino-int8")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        pytest.param(FINE | {"score_step": -0.1}, "score_step must be zero, or above it", id="below zero"),
+        pytest.param(FINE | {"score_step": math.inf}, "score_step", id="infinite"),
+        pytest.param(LOCALISER | {"score_step": 0.1}, "where there are windows", id="seen at once"),
+        pytest.param(FINE | {"score_step": 0.1, "regions": [1, 2]}, "quantised scores have no zero", id="regions"),
+        pytest.param(
+            FINE | {"score_step": 0.1, "window": FINE["window"] | {"step": 0.45}},
+            "window.step of 0.5 or more",
+            id="windows that lie close",
+        ),
+    ],
+)
+def test_a_step_of_scores_that_cannot_be(tmp_path, table, message):
+    with pytest.raises(SetupError, match=message):
+        load_bundle(saved(tmp_path, table))
+
+
 def test_labels_are_the_bundles_own(tmp_path):
     for names in (["background", "lesion"], ["background", *map(str, range(254))]):
         assert load_bundle(saved(tmp_path, FINE | {"labels": names, "role": "parcels"})).labels == tuple(names)

@@ -10,7 +10,7 @@ from openvino import opset13
 
 from app.errors import SetupError
 from app.models.bundle import Window, load_bundle
-from app.models.engine import load_engine
+from app.models.engine import _Unfold, load_engine
 from app.system.definition import WEIGHTS
 from tests.models import FINE, LOCALISER
 
@@ -33,8 +33,8 @@ def run(fine, engine, volume):
 
 def test_float32_and_int8_answer_alike(fine, volume):
     exact, quantised = (run(fine, engine, volume).copy() for engine in ("openvino-float32", "openvino-int8"))
-    assert exact.shape == (14, *volume.shape)
-    assert exact.dtype == quantised.dtype == np.float32
+    assert exact.shape == quantised.shape == (14, *volume.shape)
+    assert (exact.dtype, quantised.dtype) == (np.float32, np.int8)
     assert (exact.argmax(0) == quantised.argmax(0)).mean() > 0.9
 
 
@@ -165,6 +165,12 @@ def loaded(bundle, folder, model):
     return load_engine(saved(bundle, folder, model), "openvino-float32", "f32", 1, pinned=False)
 
 
+def loaded_int8(bundle, folder, model):
+    there = saved(bundle, folder, model)
+    of_int8 = replace(there, files={"openvino-int8": there.files["openvino-float32"]})
+    return load_engine(of_int8, "openvino-int8", "f32", 1, pinned=False)
+
+
 def test_every_side_that_the_window_allows_is_answered(tmp_path):
     window = Window((8, 12, 16), (4, 4, 8), 4, 0.75)
     engine = loaded(replace(FINE, window=window), tmp_path, network())
@@ -241,6 +247,56 @@ def test_the_weights_are_those_that_the_bundle_names_and_checks(tmp_path):
     assert (engine(np.ones((16, 16, 32), np.float32))[:, 0, 0, 0] == np.arange(1, 15)).all()
 
 
+def in_blocks(side, classes=14, step=0.5, answers="i8"):
+    """Of each block of voxels their own values, for class c c steps more, as channels of one place."""
+    volume = opset13.parameter([1, 1, -1, -1, -1], np.float32, name="volume")
+    deep = opset13.space_to_depth(volume, "blocks_first", side) if side > 1 else volume
+    more = np.repeat(np.arange(classes, dtype=np.float32), side**3).reshape(1, -1, 1, 1, 1)
+    scores = opset13.add(opset13.tile(deep, np.array([1, classes, 1, 1, 1])), opset13.constant(step * more))
+    limits = (np.float32(limit) for limit in (-128 * step, 127 * step, -128, 127))
+    steps = opset13.fake_quantize(scores, *limits, levels=256)
+    return openvino.Model([opset13.convert(steps, answers)], [volume], "tiny")
+
+
+def test_a_block_of_eight_voxels_and_two_of_two_classes():
+    one = _Unfold(1, threads=1)(np.arange(8, dtype=np.int8).reshape(8, 1, 1, 1))
+    assert one.tolist() == [[[[0, 1], [2, 3]], [[4, 5], [6, 7]]]]
+    beside = _Unfold(2, threads=2)(np.arange(32, dtype=np.float32).reshape(16, 1, 1, 2))
+    assert beside[0].tolist() == [[[0, 2, 1, 3], [4, 6, 5, 7]], [[8, 10, 9, 11], [12, 14, 13, 15]]]
+    assert (beside[1] == beside[0] + 16).all()
+    voxels = np.arange(6, dtype=np.float32).reshape(2, 1, 1, 3)
+    assert _Unfold(2, threads=1)(voxels) is voxels
+
+
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_quantised_scores_of_blocks_become_those_of_voxels(tmp_path, side):
+    engine = loaded_int8(replace(FINE, score_step=0.5), tmp_path, in_blocks(side))
+    for shape in ((16, 16, 32), (32, 16, 32), (16, 16, 32)):  # another one in between
+        volume = np.random.default_rng(side).integers(-60, 60, shape).astype(np.float32) / 2
+        scores = engine(volume)
+        assert (scores.dtype, scores.shape) == (np.int8, (14, *shape))
+        assert (scores == 2 * volume + np.arange(14)[:, None, None, None]).all()
+
+
+def test_scores_are_quantised_in_int8_of_a_bundle_that_says_their_step_and_nowhere_else(tmp_path):
+    quantised = replace(FINE, score_step=0.5)
+    for load, bundle in ((loaded_int8, FINE), (loaded, FINE), (loaded, quantised)):
+        with pytest.raises(SetupError, match="input and output are f32 and i8, both must be floating point"):
+            load(bundle, tmp_path, in_blocks(2))
+    for other in ("f32", "i32"):
+        with pytest.raises(
+            SetupError, match=f"are f32 and {other}, must be floating point and i8, for bundle.json has"
+        ):
+            loaded_int8(quantised, tmp_path, in_blocks(2, answers=other))
+    assert loaded(quantised, tmp_path, in_blocks(2, answers="f32"))(np.zeros((16, 16, 32), np.float32)).any()
+
+
+@pytest.mark.parametrize("classes", [7, 13, 15])
+def test_blocks_of_other_classes_are_refused(tmp_path, classes):
+    with pytest.raises(SetupError, match=rf"gives scores of shape \(1, {8 * classes}, "):
+        loaded_int8(replace(FINE, score_step=0.5), tmp_path, in_blocks(2, classes))
+
+
 def test_a_network_with_the_bundles_own_multiple_is_taken(tmp_path):
     loaded(FINE, tmp_path, unpooled(factor=FINE.window.multiple))
 
@@ -272,6 +328,20 @@ def test_torchscript_that_is_not_its_bundles_is_refused_at_its_first_window(tmp_
     engine = load_engine(bundle, "torchscript", "f32", 1, pinned=False)
     with pytest.raises(SetupError, match=r"model\.pt: gives scores of shape .* fields labels and window"):
         engine(np.zeros((16, 16, 16), np.float32))
+
+
+def test_torchscript_may_leave_blocks_too(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Network(torch.nn.Module):
+        def forward(self, volume):
+            return torch.nn.functional.avg_pool3d(volume, 2).repeat(1, 8 * 14, 1, 1, 1)
+
+    torch.jit.trace(Network(), torch.zeros(1, 1, 4, 4, 4)).save(str(tmp_path / "model.pt"))
+    digest = sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
+    bundle = replace(FINE, folder=tmp_path, files={"torchscript": {"model.pt": digest}})
+    volume = np.kron(np.arange(8 * 8 * 16).reshape(8, 8, 16), np.ones((2, 2, 2))).astype(np.float32)
+    assert (load_engine(bundle, "torchscript", "f32", 1, pinned=False)(volume) == volume).all()
 
 
 @pytest.mark.parametrize(("kind", "message"), [("bfloat16", None), ("int64", "its scores are torch.int64, they must")])

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from app.errors import CaseError
 from app.grid import Box, whole
-from app.models.bundle import Resampling
+from app.models.bundle import ENGINES, Resampling
 from app.models.engine import Model
 from app.run import pipeline
 from app.run.outcome import Outcome
@@ -463,6 +463,26 @@ def test_several_networks_of_a_stage_are_averaged(tmp_path, compiled):
     assert (model.engine(np.zeros((1, 1, 2), np.float32)) == 5).all()
 
 
+def test_quantised_scores_take_half_as_much_where_one_network_has_them(tmp_path, compiled):
+    quantised = replace(FINE, score_step=0.1, files=dict.fromkeys(ENGINES[:2], FINE.files["openvino-float32"]))
+    bundles(tmp_path, quantised, replace(quantised, name="second"))
+    stage = Stage("fine", "openvino-int8", "f32")
+    stages = {
+        "int8": stage, "float32": replace(stage, engine="openvino-float32"),
+        "mirrored": replace(stage, mirror_axes=("x",)), "two": replace(stage, with_bundles=("second",)),
+    }  # fmt: skip
+    merge = {"all": Merge(tuple(stages), Overlay(("liver",)))}
+    system = replace(SYSTEM, stage=stages, region={}, result=Result("all"), merge=merge)
+    models = load_models(system, threads=1, pinned=False, weights=tmp_path)
+    assert {name: model.score_bytes for name, model in models.items()} == {
+        "int8": 2,
+        "float32": 4,
+        "mirrored": 4,
+        "two": 4,
+    }
+    assert compiled
+
+
 TALL_AFFINE = lps_affine((3.0, 4.0, 5.0))  # 32 slices are 160 mm
 
 
@@ -622,10 +642,32 @@ def test_memory_counts_the_masks_that_are_held(tmp_path):
     models = {name: says(("background", "liver"), (1, 0)) for name in ("a", "b", "c")}
     merge = {"mask": Merge(("a", "b", "c"), Overlay(("liver",)))}
     system = merged(merge, a={}, b={}, c={})
-    needed = 19200 * (2 + 3) + (700 << 20) + 32 * 32 * 48 * 5 * 4
+    needed = 19200 * (2 + 3) + (700 << 20) + 32 * 32 * 48 * 32
     run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed)
     with pytest.raises(CaseError, match="more than the"):
         run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed - 1)
+
+
+@pytest.mark.parametrize(
+    ("score_bytes", "window", "walk", "filled", "of_a_voxel"),
+    [
+        pytest.param(4, {}, EveryWindow(), 16 * 16 * 32, 14 * 4 + 24, id="float32"),
+        pytest.param(2, {}, EveryWindow(), 16 * 16 * 32, 14 * 2 + 24, id="int16"),
+        pytest.param(2, {"weights": "gaussian"}, EveryWindow(), 16 * 16 * 32, 14 * 4 + 24, id="divided by counts"),
+        pytest.param(2, {"adds": "probabilities"}, EveryWindow(), 16 * 16 * 32, 14 * 4 + 24, id="softmaxed"),
+        pytest.param(2, {}, UntilOrgan("liver", 1.0), 32 * 48 * 64, 14 * 4 + 24, id="one of many windows"),
+    ],
+)
+def test_memory_counts_scores_as_they_are_added_up(tmp_path, score_bytes, window, walk, filled, of_a_voxel):
+    """10 x 10 x 10 voxels fill the smallest window of 16 x 16 x 32, a walk's the largest."""
+    stage = replace(SYSTEM.stage["segment"], sees="scan", clean=(), walk=walk)
+    system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
+    bundle = replace(FINE, window=replace(FINE.window, **window))
+    models = {"only": Model(bundle, tissue_is_liver(FINE), score_bytes=score_bytes)}
+    needed = 1000 * 3 + (700 << 20) + filled * of_a_voxel
+    run(tmp_path, np.full((10, 10, 10), 40, np.int16), models, system=system, memory_limit=needed)
+    with pytest.raises(CaseError, match="more than the"):
+        run(tmp_path, np.full((10, 10, 10), 40, np.int16), models, system=system, memory_limit=needed - 1)
 
 
 @pytest.mark.parametrize(("holds_mb", "counted"), [(400, 700), (1400, 1400)])
@@ -789,7 +831,7 @@ def test_memory_counts_a_score_of_each_region(tmp_path):
     models = {"only": Model(bundle, lambda volume: np.ones((2, *volume.shape), np.float32))}
     stage = replace(SYSTEM.stage["segment"], sees="scan", clean=())
     system = replace(SYSTEM, stage={"only": stage}, region={}, result=Result("only"))
-    needed = 19200 * 3 + (700 << 20) + 32 * 32 * 48 * 5 * 4
+    needed = 19200 * 3 + (700 << 20) + 32 * 32 * 48 * 32
     run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed)
     with pytest.raises(CaseError, match="more than the"):
         run(tmp_path, three_parts(), models, SAME_AFFINE, system, memory_limit=needed - 1)

@@ -88,7 +88,7 @@ def test_every_way_to_lie_is_looked_at(axes):
     def look(seen, _):
         sees = seen.shape == voxels.shape and (seen == voxels).all()
         labels = np.full(seen.shape, int(sees), np.uint8)
-        return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32))
+        return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32), score_unit=1.0)
 
     for flips in product((False, True), repeat=3):
         lying = turned(upright, Orientation(axes, flips))
@@ -178,7 +178,7 @@ def test_a_large_scan_is_looked_at_thinned_and_turned_itself(monkeypatch):
         assert grid.shape == seen.shape
         shapes.append(seen.shape)
         labels = np.full(seen.shape, int(seen[0, 0, 0] == voxels[8, 0, 0]), np.uint8)
-        return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32))
+        return SimpleNamespace(labels=labels, scores=np.stack([1 - labels, labels]).astype(np.float32), score_unit=1.0)
 
     (turn, turned_view), *_ = better_turns(view, look, DOUBT, ("background", "liver", "spleen"))
     assert turn == Orientation((0, 1, 2), (True, False, False))

@@ -72,13 +72,13 @@ def test_a_model_of_a_spacing_sees_the_box_on_a_grid_of_its_extent():
 def test_the_grid_is_told_before_anything_is_made_on_it():
     told = []
 
-    def refuse(grid, bundle, _):
-        told.append((grid.shape, bundle.name))
+    def refuse(grid, _):
+        told.append(grid.shape)
         raise MemoryError
 
     with pytest.raises(MemoryError):
         run(block(), bundle=FINE, engine=lambda _: pytest.fail("the network was run"), check=refuse)
-    assert told == [((40, 21, 72), "fine")]
+    assert told == [(40, 21, 72)]
 
 
 def two_parts():
@@ -96,6 +96,22 @@ def test_scores_follow_what_the_rules_leave():
     assert not cleaned.labels[20:22].any()
     assert (cleaned.labels[:16] == plain.labels[:16]).all()
     assert (cleaned.scores.argmax(0) == cleaned.labels).all()
+
+
+def test_quantised_scores_come_with_their_unit_and_follow_the_rules():
+    """Steps of 10: tissue is liver by 7 of them."""
+
+    def engine(volume):
+        return np.stack([np.where(volume > 0, label == 1, label == 0) * 7 for label in range(14)]).astype(np.int8)
+
+    stage = replace(STAGE, clean=(LargeParts(0.6),))
+    bundle = replace(FINE, intensity=Intensity(-1024, 3000, 0, 10), score_step=10.0)
+    answer = run(two_parts(), Box((0, 0, 0), GRID.shape), bundle=bundle, engine=engine, stage=stage)
+    assert answer.scores.dtype == np.int16
+    assert answer.scores.max() * answer.score_unit == pytest.approx(70)
+    assert answer.labels.any()
+    assert not answer.labels[25:].any()
+    assert (answer.scores.argmax(0) == answer.labels).all()
 
 
 def test_rules_are_told_whether_there_was_a_box():
@@ -315,8 +331,8 @@ def test_a_walk_knows_the_models_grid_and_what_the_stage_sees():
         timed=lambda _: nullcontext(), check=lambda *about: checked.append((len(told), *about)),
     )  # fmt: skip
     assert told == [(Grid((20, 16, 48), (4.0, 3.0, 2.0)), Seen(FINE.labels, located=True))]
-    ((count, grid, bundle, walk),) = checked
-    assert (count, grid, bundle, walk.plan) == (1, told[0][0], FINE, stepped)
+    ((count, grid, walk),) = checked
+    assert (count, grid, walk.plan) == (1, told[0][0], stepped)
     assert not answer.labels.any()
 
 

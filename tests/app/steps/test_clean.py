@@ -61,6 +61,13 @@ def test_what_is_renamed_or_filled_wins_too():
     assert scores[:, 0, 0, 2].tolist() == [1, 0, 3]
 
 
+def test_of_quantised_scores_what_is_gone_has_the_least_there_is():
+    """Organ 2 is dropped; between its neighbours, both 1, it would win again in their mean, 60 to 50."""
+    scores = np.array([[0, 0, 0], [100, 0, 100], [20, 100, 20]], np.int16).reshape(3, 1, 1, 3)
+    swap_winners(scores, classify(scores), np.array([[[1, 0, 1]]], np.uint8))
+    assert scores[:, 0, 0].tolist() == [[0, 100, 0], [100, 0, 100], [-32768] * 3]
+
+
 def test_regions_of_all_organs_together_by_their_size():
     labels = np.zeros((1, 4, 6), np.uint8)
     labels[0, 0, :2] = 1

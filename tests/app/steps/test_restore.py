@@ -49,6 +49,13 @@ def test_restore_equals_the_plain_interpolation(fine, shape):
     assert_array_equal(got, interpolate_every_voxel_then_argmax(scores, shape), strict=True)
 
 
+def test_quantised_scores_are_restored_as_the_same_in_float32():
+    scores = np.random.default_rng(4).integers(-16384, 16256, size=(14, 6, 7, 8)).astype(np.int16)
+    box, grid = Box((0, 0, 0), (23, 31, 17)), Grid((23, 31, 17), (1.0, 1.0, 1.0))
+    got = restore(scores, classify(scores), box, grid)
+    assert_array_equal(got, interpolate_every_voxel_then_argmax(scores, grid.shape), strict=True)
+
+
 def test_restore_of_smooth_scores_takes_the_short_way_and_is_still_exact():
     """Large uniform areas: most cells have eight equal corners and are never interpolated."""
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (12, 14, 16)), indexing="ij")

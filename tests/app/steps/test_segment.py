@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from app.models.bundle import Bundle, Intensity, ScanIntensity, Window
 from app.steps.classify import classify
-from app.steps.segment import averaged, mirrored, segment, softmax
+from app.steps.segment import WHOLE, averaged, mirrored, score_unit, segment, softmax
 from app.steps.walk import Walk, middle_windows
 from app.steps.windows import plan_windows
 from tests.models import LOCALISER
@@ -76,6 +76,68 @@ def test_windows_fall_linearly_where_they_overlap():
     )
     assert_allclose(scores[0, 0, 0], [1] * 4 + [1 + 2 * k / 13 for k in range(1, 13)] + [3] * 4, rtol=1e-6)
     assert (scores == scores[0, 0, 0]).all()
+
+
+def quantised(*answers):
+    """Windows whose scores are these int8 numbers, the same at every voxel; and a bundle of them, in steps of 0.5."""
+    each = iter(answers)
+
+    def engine(volume):
+        return np.full((2, *volume.shape), np.array(next(each)).reshape(2, 1, 1, 1), np.int8)
+
+    return engine, replace(bundle(), labels=CHALLENGE_LABELS[:2], score_step=0.5)
+
+
+def test_quantised_scores_are_averaged_as_whole_numbers_too():
+    """Two windows of 16 at 0 and 4 that say 10 and 20, and where they overlap the mean, 15; in steps of 0.5, 7.5."""
+    engine, ours = quantised((10, -128), (20, 127))
+    scores = segment(np.zeros((16, 16, 20), np.float32), ours, engine)
+    assert scores.dtype == np.int16
+    assert_allclose(scores[0, 0, 0] * score_unit(scores, ours), [5] * 4 + [7.5] * 12 + [10] * 4)
+    assert_allclose(scores[1, 0, 0] * score_unit(scores, ours), [-64] * 4 + [-0.25] * 12 + [63.5] * 4)
+
+
+def test_quantised_scores_fall_linearly_in_parts_of_128():
+    """Of the first voxel that they share the second window has one part of 13, 10 of 128."""
+    engine, ours = quantised((10, 127), (30, 127))
+    falling = replace(ours, window=replace(ours.window, weights="linear"))
+    scores = segment(np.zeros((16, 16, 20), np.float32), falling, engine)
+    assert scores[0, 0, 0, 4] == 118 * 10 + 10 * 30
+    assert_allclose(scores[0, 0, 0] / WHOLE, [10] * 4 + [10 + 20 * k / 13 for k in range(1, 13)] + [30] * 4, atol=0.2)
+    assert_allclose(scores[1] / WHOLE, 127)
+
+
+def test_quantised_scores_of_eight_windows_fit_their_sum():
+    """What they say is as low and as high as can be, and the shares of a corner are rounded up."""
+    engine, ours = quantised(*[(-128, 127)] * 64)
+    falling = replace(ours, window=replace(ours.window, weights="linear"))
+    scores = segment(np.zeros((37, 37, 37), np.float32), falling, engine)
+    assert_allclose(scores[0] / WHOLE, -128, rtol=0.02)
+    assert_allclose(scores[1] / WHOLE, 127, rtol=0.02)
+
+
+def test_quantised_scores_of_one_window():
+    engine, ours = quantised((-3, 7))
+    scores = segment(np.zeros((4, 5, 6), np.float32), ours, engine)
+    assert (scores.dtype, scores.shape) == (np.int16, (2, 4, 5, 6))
+    assert (scores[:, 3, 4, 5] * score_unit(scores, ours)).tolist() == [-1.5, 3.5]
+
+
+@pytest.mark.parametrize("window", [{"weights": "gaussian"}, {"adds": "probabilities"}])
+def test_quantised_scores_are_added_up_in_float32_where_parts_would_be_too_coarse(window):
+    engine, ours = quantised((2, 4), (2, 4))
+    ours = replace(ours, window=replace(ours.window, **window))
+    scores = segment(np.zeros((16, 16, 20), np.float32), ours, engine)
+    assert (scores.dtype, score_unit(scores, ours)) == (np.float32, 1)
+    expected = [1, 2] if "weights" in window else [1 / (1 + np.e), np.e / (1 + np.e)]
+    assert_allclose(scores[:, 3, 3, 10], expected, rtol=1e-6)
+
+
+def test_quantised_scores_of_several_networks_are_averaged_in_float32():
+    one, ours = quantised((100, 120))
+    other, _ = quantised((100, -20))
+    engine = averaged([one, other], ours)
+    assert engine(np.zeros((1, 1, 1), np.float32)).ravel().tolist() == [50, 25]
 
 
 def test_missing_voxels_are_air():
@@ -165,10 +227,10 @@ def test_threads_change_no_score(weights):
 
 
 def test_what_fails_in_a_thread_is_raised():
-    """Two windows, of whose second class a voxel is missing."""
-    answer = [np.zeros((16, 16, 16), np.float32), np.zeros((16, 16, 15), np.float32)]
+    """Two windows, whose second class is missing."""
+    answer = np.zeros((1, 16, 16, 16), np.float32)
     two = replace(bundle(), labels=CHALLENGE_LABELS[:2])
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(IndexError, match="out of bounds"):
         segment(np.zeros((16, 16, 20), np.float32), two, lambda _: answer, threads=2)
 
 

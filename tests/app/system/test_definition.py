@@ -756,7 +756,9 @@ def test_what_may_be_doubted(tmp_path, first, then, said):
         load_system(str(path))
 
 
-@pytest.mark.parametrize("change", [{"orientation": "ras"}, {"crops_to_nonzero": True}, {"regions": [2, 1]}])
+@pytest.mark.parametrize(
+    "change", [{"orientation": "ras"}, {"crops_to_nonzero": True}, {"regions": [2, 1]}, {"score_step": 0.1}]
+)
 def test_bundles_that_are_averaged_are_fed_and_read_alike_in_every_way(tmp_path, change):
     one, other = bundle_file(tmp_path, "one"), bundle_file(tmp_path, "other", **change)
     path = tmp_path / "own.toml"

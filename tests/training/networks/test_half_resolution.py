@@ -8,6 +8,7 @@ from training import recipe  # noqa: E402
 from training.networks.half_resolution import (  # noqa: E402
     NORMS,
     HalfResolutionUNet,
+    InBlocks,
     depth_to_space,
     space_to_depth,
 )
@@ -27,6 +28,13 @@ def test_scores_are_as_fine_as_the_input_and_halve_by_level():
     levels = network.levels(torch.randn(1, 1, 16, 24, 32))
     assert [tuple(scores.shape) for scores in levels] == [(1, 5, 16, 24, 32), (1, 5, 8, 12, 16), (1, 5, 4, 6, 8)]
     assert tuple(network.eval()(torch.zeros(2, 1, 8, 8, 8)).shape) == (2, 5, 8, 8, 8)
+
+
+def test_blocks_are_the_scores_before_the_last_step():
+    network = HalfResolutionUNet((4, 6), 5, supervised_levels=1).eval()
+    volume = torch.randn(1, 1, 8, 8, 12)
+    assert tuple(InBlocks(network)(volume).shape) == (1, 40, 4, 4, 6)
+    assert torch.equal(depth_to_space(InBlocks(network)(volume)), network(volume))
 
 
 @pytest.mark.parametrize("supervised", [1, 2])
