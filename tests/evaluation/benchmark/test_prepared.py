@@ -9,7 +9,7 @@ from evaluation.benchmark.prepared import training_window
 
 
 def test_the_patch_of_training():
-    assert training_window(load_bundle(WEIGHTS / "fine")) == [80, 112, 144]
+    assert training_window(load_bundle(WEIGHTS / "fine")) == [112, 160, 128]
 
 
 @pytest.mark.parametrize("training", [{}, {"recipe": "fine.toml"}, {"patch": [80, 112]}, {"patch": [80, 112, "144"]}])
