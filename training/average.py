@@ -26,10 +26,14 @@ def average(run: Path, others: Sequence[Path], out: Path) -> None:
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
     past = read_past(run)
-    first = read_start(run / AVERAGED, past["recipe"]["role"])
-    starts = [first, *(read_start(other, past["recipe"]["role"]) for other in others)]
-    for start in starts[1:]:
-        _check_kin(start, first)
+    try:
+        role = past["recipe"]["role"]
+        first = read_start(run / AVERAGED, role)
+        starts = [first, *(read_start(other, role) for other in others)]
+        for start in starts[1:]:
+            _check_kin(start, first)
+    except (LookupError, TypeError) as error:
+        raise ValueError(f"{run}, or what it is averaged with: its past is not as training.train wrote it") from error
     out.mkdir(parents=True)
     torch.save(mean([start.weights for start in starts]), out / AVERAGED)
     torch.save(past | {"started_from": "the mean of " + " and ".join(start.name for start in starts)}, out / HISTORY)
@@ -45,13 +49,14 @@ def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _check_kin(start: Start, first: Start) -> None:
-    shapes, own = ({name: value.shape for name, value in each.weights.items()} for each in (start, first))
-    if shapes != own:
+    kinds, own = ({name: (w.shape, w.dtype) for name, w in each.weights.items()} for each in (start, first))
+    if kinds != own:
         raise ValueError(f"{start.name}: is of another network than {first.name}; only weights of one can be averaged")
     if start.intensity != first.intensity:
         raise ValueError(f"{start.name}: sees another scale of HU than {first.name}")
     way, longer = ([_stage(entry) for entry in each.history] for each in (start, first))
-    if way != longer[: len(way)] and longer != way[: len(longer)]:
+    shared = min(len(way), len(longer))
+    if not shared or way[:shared] != longer[:shared]:
         raise ValueError(f"{start.name}: is not on the way to {first.name}; the mean of strangers is no network")
 
 

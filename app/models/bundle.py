@@ -20,7 +20,7 @@ AXES = "zyx"
 BACKGROUND = "background"
 MOST_LABELS = 255  # a mask is uint8, and restoring needs one value
 MOST_HU = 1e6
-LEAST_STEP_OF_PARTS = 0.5  # two windows over a voxel along an axis, eight in all
+LEAST_STEP_OF_PARTS = 0.5  # three windows over a voxel along an axis at the most
 TORCHSCRIPT = "torchscript"
 INT8 = "openvino-int8"
 SUFFIXES = {"openvino-float32": {".xml", ".bin"}, INT8: {".xml", ".bin"}, TORCHSCRIPT: {".pt"}}
@@ -186,7 +186,8 @@ class Bundle:
             raise ValueError(f"labels must be different names, found {self.labels}")
         one_of("orientation", self.orientation, ORIENTATIONS)
         self._check_regions()
-        if not 0 <= self.score_step < math.inf or (self.score_step and self.window is None):
+        usual = self.score_step == 0 or 1 / MOST_HU <= self.score_step <= MOST_HU
+        if not usual or (self.score_step and self.window is None):
             raise ValueError(f"score_step must be zero, or above it where there are windows, found {self.score_step}")
         if self.score_step and self.window is not None and self.window.step < LEAST_STEP_OF_PARTS:
             raise ValueError(

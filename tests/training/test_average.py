@@ -60,6 +60,8 @@ def test_a_run_and_one_on_its_way(tmp_path, way_of_the_other):
     ("changes", "history", "message"),
     [
         pytest.param({}, STAGES[1:], "other/averaged.pt: is not on the way to run/averaged.pt", id="a stranger"),
+        pytest.param({}, [], "other/averaged.pt: is not on the way to run/averaged.pt", id="of no past"),
+        pytest.param({}, [{"name": "fine"}], "its past is not as training.train wrote it", id="a damaged past"),
         pytest.param({"low": -200.0}, STAGES, "other/averaged.pt: sees another scale of HU", id="another scale"),
         pytest.param({"channels": (4, 6, 10)}, STAGES, "other/averaged.pt: is of another network", id="wider"),
     ],

@@ -56,6 +56,8 @@ def test_scores_are_quantised_in_int8_where_the_bundle_says_their_step(tmp_path)
     [
         pytest.param(FINE | {"score_step": -0.1}, "score_step must be zero, or above it", id="below zero"),
         pytest.param(FINE | {"score_step": math.inf}, "score_step", id="infinite"),
+        pytest.param(FINE | {"score_step": 1e-46}, "score_step must be zero", id="nothing in float32"),
+        pytest.param(FINE | {"score_step": 1e38}, "score_step must be zero", id="more than float32 holds"),
         pytest.param(LOCALISER | {"score_step": 0.1}, "where there are windows", id="seen at once"),
         pytest.param(FINE | {"score_step": 0.1, "regions": [1, 2]}, "quantised scores have no zero", id="regions"),
         pytest.param(
