@@ -186,14 +186,7 @@ class Bundle:
             raise ValueError(f"labels must be different names, found {self.labels}")
         one_of("orientation", self.orientation, ORIENTATIONS)
         self._check_regions()
-        usual = self.score_step == 0 or 1 / MOST_HU <= self.score_step <= MOST_HU
-        if not usual or (self.score_step and self.window is None):
-            raise ValueError(f"score_step must be zero, or above it where there are windows, found {self.score_step}")
-        if self.score_step and self.window is not None and self.window.step < LEAST_STEP_OF_PARTS:
-            raise ValueError(
-                f"score_step goes with a window.step of {LEAST_STEP_OF_PARTS} or more: the shares of more "
-                f"windows, in parts of 128, are rounded away, found {self.window.step}"
-            )
+        self._check_score_step()
         unknown = set(self.files) - set(ENGINES)
         if unknown or not self.files:
             raise ValueError(f"files must name engines out of {', '.join(ENGINES)}, found {sorted(self.files)}")
@@ -227,8 +220,19 @@ class Bundle:
             raise ValueError(f"regions must be different ids, 1 to {len(self.labels) - 1}, found {list(self.regions)}")
         if self.window is not None and self.window.adds == PROBABILITIES:
             raise ValueError(f"window.adds {PROBABILITIES!r} are those of one label or another, and regions overlap")
-        if self.score_step:
+
+    def _check_score_step(self) -> None:
+        if self.score_step == 0:
+            return
+        if self.window is None or not 1 / MOST_HU <= self.score_step <= MOST_HU:
+            raise ValueError(f"score_step must be zero, or above it where there are windows, found {self.score_step}")
+        if self.regions:
             raise ValueError("score_step: quantised scores have no zero, and regions are painted above it")
+        if self.window.step < LEAST_STEP_OF_PARTS:
+            raise ValueError(
+                f"score_step goes with a window.step of {LEAST_STEP_OF_PARTS} or more: the shares of more "
+                f"windows, in parts of 128, are rounded away, found {self.window.step}"
+            )
 
     @property
     def channels(self) -> int:
