@@ -64,6 +64,20 @@ def test_the_sum_of_levels_and_terms():
     torch.testing.assert_close(segmentation_loss([scores, coarse], Targets(labels), loss), expected)
 
 
+@pytest.mark.parametrize("most", [0, 2, 4])  # no organ in the batch, some, all
+def test_the_gradient_written_out_is_autograds(most):
+    """A teacher whose share is nothing takes autograd's way to the same value."""
+    torch.manual_seed(0)
+    labels = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5) % (most + 1)
+    loss = Loss((1.0, 1.0, 2.0, 5.0, 1.0), 0.1, 0.0, 1.0, 1.0)
+    scores = torch.randn(2, 5, 3, 4, 5, requires_grad=True)
+    teacher = torch.nn.functional.one_hot(labels, 5).movedim(-1, 1).float()
+    values = [3 * segmentation_loss([scores], targets, loss) for targets in (Targets(labels), Targets(labels, teacher))]
+    torch.testing.assert_close(*values)
+    ours, theirs = (torch.autograd.grad(value, scores)[0] for value in values)
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_a_right_answer_costs_nothing_and_a_wrong_one_much():
     labels = torch.arange(64).reshape(1, 4, 4, 4) % 14
     right = 50 * torch.nn.functional.one_hot(labels, 14).movedim(-1, 1).float()

@@ -18,8 +18,8 @@ class Depthwise(nn.Conv3d):
     def forward(self, features: Tensor) -> Tensor:
         """The shape of `features`. While training on a CPU with numba's loops, where numba is there."""
         if self.training and features.device.type == "cpu" and HAS_NUMBA:
-            from training.networks.depthwise_loops import SIDES, depthwise
+            from training.networks.depthwise_loops import DTYPES, SIDES, depthwise
 
-            if self.kernel_size[0] in SIDES:
+            if self.kernel_size[0] in SIDES and features.dtype in DTYPES:
                 return depthwise(features, self.weight, self.bias)
         return super().forward(features)

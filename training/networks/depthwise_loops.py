@@ -1,9 +1,10 @@
 """Depthwise loops: convolutions of each channel by itself, of side 3, 5 or 7, for training on a CPU. Tensors (batch,
 channel, z, y, x).
 
-Compiled with numba. Volumes have zeros around each slice, so that a slice is one row of numbers, along which every tap
-is the same row begun elsewhere: a pass takes the taps along x, for side 3 those of three rows. LLVM makes vector code
-of that. A job is one slice of one channel, which no two threads write to.
+Compiled with numba. A job is one channel of one sample, padded with zeros in a copy that stays in a core's cache: so a
+slice is one row of numbers, along which every tap is the same row begun elsewhere. A pass takes the taps along x, for
+side 3 those of three rows, and LLVM makes vector code of that. numba does not know bfloat16: volumes come as bits,
+those of bfloat16 are the upper half of float32's.
 """
 
 from typing import Any
@@ -13,16 +14,17 @@ import torch
 from numba import config, njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 # torch's own kind of threads; those of TBB, numba's first choice, complain of every process that is forked
 config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]  # type: ignore[attr-defined]
 
 SIDES = (3, 5, 7)
+DTYPES = (torch.float32, torch.bfloat16)
 LENGTH = 512  # numbers of a row at a time: with side 7 what 49 rows hold of them stays in the first cache
 
 Row = NDArray[np.float32]
-Slices = NDArray[np.float32]  # (batch * channel, z, numbers of a slice)
+Volume = NDArray[np.uint16] | NDArray[np.uint32]  # bits of bfloat16 or float32
+Volumes = Volume  # (batch * channel, z, y, x)
 Kernels = NDArray[np.float32]  # (batch * channel, side, side, side)
 
 
@@ -117,62 +119,103 @@ def _sum_7(read: Row, slope: Row, sums: Row) -> None:
     sums[6] += g
 
 
-@njit(parallel=True, fastmath=True, cache=True)
-def _convolve(volume: Slices, weight: Kernels, bias: Row, width: int, out: Slices) -> None:
-    """out: (batch * channel, z, a slice's padded rows); volume: padded all around, rows of `width` numbers."""
-    side = weight.shape[1]
+@njit(fastmath=True, cache=True)
+def _padded(volume: Volume, reach: int) -> NDArray[np.float32]:
+    """(z, y, x) with `reach` zeros on all sides."""
+    depth, height, width = volume.shape
+    bits = np.zeros((depth + 2 * reach, height + 2 * reach, width + 2 * reach), np.uint32)
+    shift = np.uint32(32 - 8 * volume.itemsize)
+    for z in range(depth):
+        for y in range(height):
+            read, row = volume[z, y], bits[z + reach, y + reach, reach:]
+            for x in range(width):
+                row[x] = np.uint32(read[x]) << shift
+    return bits.view(np.float32)
+
+
+@njit(fastmath=True, cache=True)
+def _write(bits: NDArray[np.uint32], out: Volume) -> None:
+    """Rows of float32, as bits, into a slice (y, x): rounded to even if it is of bfloat16."""
+    shift = np.uint32(32 - 8 * out.itemsize)
+    half, one = (np.uint32(0x7FFF), np.uint32(1)) if shift else (np.uint32(0), np.uint32(0))
+    for y in range(out.shape[0]):
+        row, read = out[y], bits[y]
+        for x in range(out.shape[1]):
+            row[x] = (read[x] + half + ((read[x] >> np.uint32(16)) & one)) >> shift
+
+
+@njit(fastmath=True, cache=True)
+def _convolved(padded: NDArray[np.float32], weight: NDArray[np.float32], bias: float, out: Volume) -> None:
+    """Of one channel. weight: (side, side, side)."""
+    side, width = len(weight), padded.shape[2]
     reach = side - 1
-    count, depth = out.shape[:2]
-    length = out.shape[2] - reach  # the last are padding, and beyond the volume's last row
-    for job in prange(count * depth):
-        c, z = job // depth, job % depth
+    result = np.empty((out.shape[1], width), np.float32)
+    rows = result.reshape(-1)
+    length = len(rows) - reach  # the last are padding, and beyond the volume's last row
+    for z in range(len(out)):
         for start in range(0, length, LENGTH):
             stop = min(length, start + LENGTH)
-            row = out[c, z][start:stop]
-            row[:] = bias[c]
+            row = rows[start:stop]
+            row[:] = bias
             for a in range(side):
-                read = volume[c, z + a]
+                read = padded[z + a].reshape(-1)
                 if side == 3:
                     top, middle = read[start : stop + 2], read[start + width : stop + width + 2]
                     bottom = read[start + 2 * width : stop + 2 * width + 2]
-                    _add_3(top, middle, bottom, weight[c, a], row)
+                    _add_3(top, middle, bottom, weight[a], row)
                 else:
                     for b in range(side):
                         begun = read[start + b * width : stop + b * width + reach]
                         if side == 5:
-                            _add_5(begun, weight[c, a, b], row)
+                            _add_5(begun, weight[a, b], row)
                         else:
-                            _add_7(begun, weight[c, a, b], row)
+                            _add_7(begun, weight[a, b], row)
+        _write(result.view(np.uint32), out[z])
+
+
+@njit(fastmath=True, cache=True)
+def _add_weight_gradient(padded: NDArray[np.float32], slope: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """out: (side, side, side). padded, slope: of one channel, with zeros all around."""
+    side, width = len(out), padded.shape[2]
+    reach = side - 1
+    first = (width + 1) * (reach // 2)  # of a slice of the slope, what is no padding
+    length = slope.shape[1] * width - reach * width - reach
+    for z in range(len(padded) - reach):
+        of_slice = np.zeros_like(out)  # sums of a slice by themselves: float32 keeps its digits
+        for start in range(0, length, LENGTH):
+            stop = min(length, start + LENGTH)
+            row = slope[z + reach // 2].reshape(-1)[first + start : first + stop]
+            for a in range(side):
+                read = padded[z + a].reshape(-1)
+                if side == 3:
+                    top, middle = read[start : stop + 2], read[start + width : stop + width + 2]
+                    bottom = read[start + 2 * width : stop + 2 * width + 2]
+                    _sum_3(top, middle, bottom, row, of_slice[a])
+                else:
+                    for b in range(side):
+                        begun = read[start + b * width : stop + b * width + reach]
+                        if side == 5:
+                            _sum_5(begun, row, of_slice[a, b])
+                        else:
+                            _sum_7(begun, row, of_slice[a, b])
+        out += of_slice
 
 
 @njit(parallel=True, fastmath=True, cache=True)
-def _weight_gradient(volume: Slices, slope: Slices, width: int, out: NDArray[np.float32]) -> None:
-    """out: (batch * channel, z, side, side, side), what each slice adds to the gradient of the weight; zeros before.
+def _convolve(volume: Volumes, weight: Kernels, bias: Row, out: Volumes) -> None:
+    reach = weight.shape[1] // 2
+    for job in prange(len(volume)):
+        _convolved(_padded(volume[job], reach), weight[job], bias[job], out[job])
 
-    slope: as `_convolve` writes, zeros where a row is padding.
-    """
-    side = out.shape[2]
-    reach = side - 1
-    count, depth = slope.shape[:2]
-    length = slope.shape[2] - reach
-    for job in prange(count * depth):
-        c, z = job // depth, job % depth
-        for start in range(0, length, LENGTH):  # sums of a stretch by themselves: float32 keeps its digits
-            stop = min(length, start + LENGTH)
-            row = slope[c, z][start:stop]
-            for a in range(side):
-                read = volume[c, z + a]
-                if side == 3:
-                    top, middle = read[start : stop + 2], read[start + width : stop + width + 2]
-                    bottom = read[start + 2 * width : stop + 2 * width + 2]
-                    _sum_3(top, middle, bottom, row, out[c, z, a])
-                else:
-                    for b in range(side):
-                        begun = read[start + b * width : stop + b * width + reach]
-                        if side == 5:
-                            _sum_5(begun, row, out[c, z, a, b])
-                        else:
-                            _sum_7(begun, row, out[c, z, a, b])
+
+@njit(parallel=True, fastmath=True, cache=True)
+def _gradients(volume: Volumes, slope: Volumes, turned: Kernels, of_volume: Volumes, of_weight: Kernels) -> None:
+    """of_weight: zeros before."""
+    reach = turned.shape[1] // 2
+    for job in prange(len(volume)):
+        padded = _padded(slope[job], reach)
+        _convolved(padded, turned[job], 0.0, of_volume[job])
+        _add_weight_gradient(_padded(volume[job], reach), padded, of_weight[job])
 
 
 class DepthwiseConvolution(torch.autograd.Function):
@@ -181,50 +224,37 @@ class DepthwiseConvolution(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, volume: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """volume: (batch, channel, z, y, x). weight: (channel, 1, side, side, side). bias: (channel)."""
-        batch, side = len(volume), weight.shape[-1]
-        kernels = weight.detach().float().squeeze(1).repeat(batch, 1, 1, 1)
+        kernels = weight.detach().float().squeeze(1).repeat(len(volume), 1, 1, 1)
         first = torch.zeros(len(weight)) if bias is None else bias.detach().float()
         context.save_for_backward(volume, kernels)
-        return _convolved(_padded(volume, side), kernels, first.repeat(batch), volume)
+        out = torch.empty_like(volume, memory_format=torch.contiguous_format)
+        _convolve(_bits(volume), kernels.numpy(), first.repeat(len(volume)).numpy(), _bits(out))
+        return out
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of the volume, the weight and the bias; the first is a convolution with the weight turned around."""
         volume, kernels = context.saved_tensors
-        slope, side = gradients[0], kernels.shape[-1]
-        batch, channels = volume.shape[:2]
-        of_volume = of_weight = of_bias = None
-        if context.needs_input_grad[0]:
-            turned, nothing = kernels.flip(1, 2, 3).contiguous(), torch.zeros(len(kernels))
-            of_volume = _convolved(_padded(slope, side), turned, nothing, volume)
-        if context.needs_input_grad[1]:
-            parts = torch.zeros(batch * channels, volume.shape[2], side, side, side)
-            rows = F.pad(slope.detach().flatten(0, 1).float(), (0, side - 1)).flatten(2)
-            padded = _padded(volume, side)
-            _weight_gradient(padded.flatten(2).numpy(), rows.numpy(), padded.shape[-1], parts.numpy())
-            of_weight = parts.sum(1).view(batch, channels, 1, side, side, side).sum(0)
-        if context.needs_input_grad[2]:
-            of_bias = slope.float().sum((0, 2, 3, 4))
-        return of_volume, of_weight, of_bias
+        slope = gradients[0]
+        of_volume = torch.empty_like(volume, memory_format=torch.contiguous_format)
+        of_weight = torch.zeros_like(kernels)
+        turned = kernels.flip(1, 2, 3).contiguous()
+        _gradients(_bits(volume), _bits(slope), turned.numpy(), _bits(of_volume), of_weight.numpy())
+        of_bias = slope.float().sum((0, 2, 3, 4)) if context.needs_input_grad[2] else None
+        return of_volume, of_weight.view(len(volume), -1, 1, *kernels.shape[1:]).sum(0), of_bias
 
 
-def _padded(volume: Tensor, side: int) -> Tensor:
-    """(batch * channel, z, y, x), float32, with the kernel's reach of zeros on all sides."""
-    return F.pad(volume.detach().flatten(0, 1).float(), 6 * (side // 2,))
-
-
-def _convolved(padded: Tensor, kernels: Tensor, bias: Tensor, like: Tensor) -> Tensor:
-    """In the shape and dtype of `like`."""
-    height, width = like.shape[3], padded.shape[-1]
-    out = torch.empty(len(padded), like.shape[2], height * width)
-    _convolve(padded.flatten(2).numpy(), kernels.numpy(), bias.numpy(), width, out.numpy())
-    return out.view(*out.shape[:2], height, width)[..., : like.shape[-1]].reshape(like.shape).to(like.dtype)
+def _bits(volume: Tensor) -> Volumes:
+    """(batch * channel, z, y, x), of the volume itself where it is contiguous."""
+    kind = torch.uint16 if volume.dtype == torch.bfloat16 else torch.uint32
+    bits: Volumes = volume.detach().contiguous().flatten(0, 1).view(kind).numpy()
+    return bits
 
 
 def depthwise(volume: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.conv3d` with groups=channels and padding=side // 2, weights (channel, 1, side, side, side).
 
-    Sides: one of SIDES.
+    Sides: one of SIDES. Volumes: of one of DTYPES.
     """
     result: Tensor = DepthwiseConvolution.apply(volume, weight, bias)  # type: ignore[no-untyped-call]
     return result

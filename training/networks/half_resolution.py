@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.networks.batch_renorm import BatchRenorm
 from training.networks.convolution import Convolution
 from training.networks.depthwise import Depthwise
+from training.networks.pointwise import Pointwise, mapped
 
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
@@ -37,6 +38,23 @@ def depth_to_space(scores: Tensor) -> Tensor:
     return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(shape)
 
 
+class Doubling(nn.ConvTranspose3d):
+    """A transposed convolution of side and stride 2. While training a product and a move, as `Pointwise` is a product.
+
+    (64 to 32 channels of 20x28x36 voxels, forward and backward on two cores with AMX: 9 ms in place of 29.)
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, SIDE, SIDE)
+
+    def forward(self, features: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(batch, outputs, 2z, 2y, 2x). output_size: as torch's own has it; no other is possible."""
+        if not self.training or self.bias is None:
+            return super().forward(features, output_size)
+        bias = self.bias.repeat_interleave(SIDE**3)
+        return depth_to_space(mapped(features, self.weight.flatten(1).T, bias))
+
+
 class _Blocks:
     """What the levels are made of, with one kind of norm."""
 
@@ -47,7 +65,7 @@ class _Blocks:
         return self._normed(Convolution(inputs, outputs, 3, stride, padding=1, bias=False), channels=outputs)
 
     def separable(self, inputs: int, outputs: int) -> nn.Sequential:
-        return self._normed(Depthwise(inputs), nn.Conv3d(inputs, outputs, 1, bias=False), channels=outputs)
+        return self._normed(Depthwise(inputs), Pointwise(inputs, outputs, bias=False), channels=outputs)
 
     def _normed(self, *convolutions: nn.Module, channels: int) -> nn.Sequential:
         return nn.Sequential(*convolutions, self._norm(channels), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
@@ -70,14 +88,14 @@ class HalfResolutionUNet(nn.Module):
         down += [nn.Sequential(whole(above, here, 2), whole(here, here)) for above, here in pairwise(channels)]
         self.down = nn.ModuleList(down)
         rising = list(reversed(channels))
-        self.up = nn.ModuleList(nn.ConvTranspose3d(low, high, 2, 2) for low, high in pairwise(rising))
+        self.up = nn.ModuleList(Doubling(low, high) for low, high in pairwise(rising))
         merge = [nn.Sequential(whole(size, size), whole(size, size)) for size in reversed(coarser[:-1])]
         merge.append(nn.Sequential(separable(finest, 2 * finest), separable(2 * finest, 2 * finest)))
         self.merge = nn.ModuleList(merge)
         sizes = [*rising[:-1], 2 * finest]
-        heads = [nn.Conv3d(size, classes, 1) for size in sizes[len(sizes) + 1 - supervised_levels :]]
+        heads = [Pointwise(size, classes) for size in sizes[len(sizes) + 1 - supervised_levels :]]
         self.heads = nn.ModuleList(heads)
-        self.score = nn.Conv3d(2 * finest, classes * SIDE**3, 1)
+        self.score = Pointwise(2 * finest, classes * SIDE**3)
 
     def levels(self, volume: Tensor) -> list[Tensor]:
         """Class scores of every supervised level, the finest first, each half of the one above."""

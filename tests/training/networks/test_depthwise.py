@@ -28,6 +28,11 @@ def test_the_loops_are_for_training_and_for_their_sides():
         assert layer.train(training)(features).grad_fn.name().startswith(kind)
 
 
+def test_what_the_loops_cannot_read_is_torch_s():
+    layer, features = example(3, bias=False)
+    assert layer.double()(features.double()).grad_fn.name().startswith("Convolution")
+
+
 def test_without_numba_torch_does_it(monkeypatch):
     monkeypatch.setattr(depthwise, "HAS_NUMBA", False)
     layer, features = example(5, bias=True)

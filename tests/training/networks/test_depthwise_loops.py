@@ -43,6 +43,30 @@ def test_values_and_gradients_are_those_of_torch(shape, side):
     )
 
 
+def test_bfloat16_is_rounded_as_torch_rounds_it():
+    """Ties to even, subnormal numbers, what rounds up to infinity, and infinity itself."""
+    wanted = torch.tensor([0x3F808000, 0x3F818000, 0x3F80FFFF, 0x00008001, 0x7F7FFFFF, 0x7F800000], dtype=torch.int32)
+    values = wanted.view(torch.float32)
+    ones, nothing = torch.ones(1, 1, 1, 1, 1).bfloat16(), torch.zeros(len(values), 1, 3, 3, 3)
+    got = depthwise(ones.expand(1, len(values), 1, 1, 1), nothing, values)
+    assert torch.equal(got.flatten(), values.bfloat16())
+
+
+def test_in_bfloat16_gradients_are_those_of_float32_rounded():
+    torch.manual_seed(0)
+    volume, slope = torch.randn(1, 4, 6, 7, 9).bfloat16(), torch.randn(1, 4, 6, 7, 9).bfloat16()
+    weight = torch.randn(4, 1, 3, 3, 3)
+    of_volume, of_weight = gradients(volume, weight, slope)
+    exact, exact_weight = gradients(volume.float(), weight, slope.float())
+    assert torch.equal(of_volume, exact.bfloat16())
+    assert torch.equal(of_weight, exact_weight)
+
+
+def gradients(volume, weight, slope):
+    asked = volume.requires_grad_(), weight.clone().requires_grad_()
+    return torch.autograd.grad(depthwise(*asked), asked, slope)
+
+
 def test_only_what_is_asked_for_gets_a_gradient():
     weight = torch.ones(2, 1, 3, 3, 3, requires_grad=True)
     depthwise(torch.ones(1, 2, 3, 3, 3), weight).sum().backward()

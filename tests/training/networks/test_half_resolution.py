@@ -7,6 +7,7 @@ from tests.training.networks.exported import openvino_scores  # noqa: E402
 from training import recipe  # noqa: E402
 from training.networks.half_resolution import (  # noqa: E402
     NORMS,
+    Doubling,
     HalfResolutionUNet,
     InBlocks,
     depth_to_space,
@@ -35,6 +36,16 @@ def test_blocks_are_the_scores_before_the_last_step():
     volume = torch.randn(1, 1, 8, 8, 12)
     assert tuple(InBlocks(network)(volume).shape) == (1, 40, 4, 4, 6)
     assert torch.equal(depth_to_space(InBlocks(network)(volume)), network(volume))
+
+
+def test_doubling_is_a_transposed_convolution():
+    torch.manual_seed(0)
+    layer, features = Doubling(3, 5), torch.randn(2, 3, 2, 3, 4, requires_grad=True)
+    ours, theirs = layer.train()(features), torch.nn.functional.conv_transpose3d(features, layer.weight, layer.bias, 2)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(layer.eval()(features), theirs)
+    slope, asked = torch.randn_like(theirs), (features, *layer.parameters())
+    torch.testing.assert_close(torch.autograd.grad(ours, asked, slope), torch.autograd.grad(theirs, asked, slope))
 
 
 @pytest.mark.parametrize("supervised", [1, 2])
