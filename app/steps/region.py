@@ -18,7 +18,7 @@ def organ_box(
     *,
     min_component_ml: float,
     min_component_share: float,
-    margin_mm: float,
+    margin_mm: Spacing,
     at_least_mm: Spacing = (0.0, 0.0, 0.0),
 ) -> Box | None:
     """The box of `grid` around all organs of `labels`, a coarser label map of the same extent.
@@ -26,8 +26,9 @@ def organ_box(
     Connected parts are those of all organs together (6 neighbours). None if the largest is below `min_component_ml`.
     Parts smaller than that are left out if they are also below `min_component_share` of the largest (a blob beside a
     whole abdomen, but not the other kidney of a slab that shows little else), unless the box would cut through one: a
-    box whose face runs through a predicted organ grows until none does. at_least_mm: along (z, y, x), what the box has
-    where the grid is so large: a shorter one grows on both sides alike, as far as there is something.
+    box whose face runs through a predicted organ grows until none does. margin_mm: around them, along (z, y, x).
+    at_least_mm: along these, what the box has where the grid is so large: a shorter one grows on both sides alike, as
+    far as there is something.
     """
     coarse = grid_of_shape(grid, _shape(labels))
     parts = cc3d.connected_components(labels > 0, connectivity=6)
@@ -40,7 +41,7 @@ def organ_box(
     kept = millilitres >= min(min_component_ml, min_component_share * largest)
     kept[0] = False
     while True:
-        spans = [_span(kept[parts], axis, coarse, margin_mm) for axis in range(3)]
+        spans = [_span(kept[parts], axis, coarse, margin) for axis, margin in enumerate(margin_mm)]
         voxels = [_voxels(*span, grid.spacing[axis], grid.shape[axis]) for axis, span in enumerate(spans)]
         rounded = [(low * s, high * s) for (low, high), s in zip(voxels, grid.spacing, strict=True)]
         cut = _cut(parts, sizes, rounded, coarse) & ~kept

@@ -95,30 +95,34 @@ class OrganBox(Locating):
     """One box around all organs (`app.steps.region.organ_box`).
 
     min_component_ml: without a connected part so large nothing was found. min_component_share: smaller parts are
-    dropped if they are below this share of the largest one, too. margin_mm: around what is left. at_least_mm: along
-    (z, y, x) as the network has them that looks there, where the scan has so much.
+    dropped if they are below this share of the largest one, too. margin_mm: around what is left; margin_z_mm: along z,
+    where it is another. at_least_mm: along (z, y, x) as the network has them that looks there, where the scan has so
+    much.
     """
 
     min_component_ml: float
     min_component_share: float
     margin_mm: float
+    margin_z_mm: float | None = None
     at_least_mm: Spacing = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         _at_least_zero("min_component_ml", self.min_component_ml)
         _share("min_component_share", self.min_component_share)
         _at_least_zero("margin_mm", self.margin_mm)
+        _at_least_zero("margin_z_mm", self.margin_z_mm or 0.0)
         for length in self.at_least_mm:
             _at_least_zero("at_least_mm", length)
 
     def __call__(self, labels: Labels, grid: Grid, seen: Seen) -> Box | None:
         z, y, x = (self.at_least_mm[seen.axes.index(axis)] for axis in range(3))
+        margin_z = self.margin_mm if self.margin_z_mm is None else self.margin_z_mm
         return organ_box(
             labels,
             grid,
             min_component_ml=self.min_component_ml,
             min_component_share=self.min_component_share,
-            margin_mm=self.margin_mm,
+            margin_mm=(margin_z, self.margin_mm, self.margin_mm),
             at_least_mm=(z, y, x),
         )
 

@@ -11,7 +11,8 @@ GRID = Grid((16, 80, 160), (10.0, 2.0, 1.0))
 
 def box(labels, min_component_ml=0.0, margin_mm=0.0, min_component_share=1.0, at_least_mm=(0.0, 0.0, 0.0)):
     amounts = {"min_component_ml": min_component_ml, "min_component_share": min_component_share}
-    return organ_box(labels, GRID, **amounts, margin_mm=margin_mm, at_least_mm=at_least_mm)
+    margins = margin_mm if isinstance(margin_mm, tuple) else (margin_mm,) * 3
+    return organ_box(labels, GRID, **amounts, margin_mm=margins, at_least_mm=at_least_mm)
 
 
 def coarse():
@@ -34,6 +35,12 @@ def test_margin_in_mm_and_clipped_at_the_edge():
     labels[0, 3, 7] = 1
     # z 0..20 mm and 25 more, 45 mm reach into the fifth voxel; y 60..80 -> 35..105; x 140..160 -> 115..160
     assert box(labels, margin_mm=25.0) == Box((0, 17, 115), (5, 53, 160))
+
+
+def test_a_margin_of_its_own_along_each_axis():
+    labels = coarse()
+    labels[3, 3, 3] = 1  # 60..80 mm each
+    assert box(labels, margin_mm=(20.0, 10.0, 0.0)) == Box((4, 25, 60), (10, 45, 80))
 
 
 def test_a_box_that_is_too_short_grows_on_both_sides_as_far_as_the_scan_reaches():
@@ -76,7 +83,7 @@ def test_scans_smaller_than_the_coarse_grid(shape):
     labels = np.ones((8, 8, 8), np.uint8)
     grid = Grid(shape, (3.0, 2.0, 1.0))
     amounts = {"min_component_ml": 0.0, "min_component_share": 0.0}
-    assert organ_box(labels, grid, **amounts, margin_mm=10.0) == Box((0, 0, 0), shape)
+    assert organ_box(labels, grid, **amounts, margin_mm=(10.0,) * 3) == Box((0, 0, 0), shape)
 
 
 def test_a_box_that_would_cut_a_small_part_takes_it_in():

@@ -60,11 +60,23 @@ def test_an_organ_box_passes_its_settings_on():
     assert OrganBox(2.1, 0.5, 0.0)(labels, GRID, SEEN) is None
 
 
+def test_an_organ_box_may_have_another_margin_along_z():
+    labels, grid = np.zeros((3, 1, 3), np.uint8), Grid((3, 1, 3), (10.0, 10.0, 10.0))
+    labels[1, 0, 1] = 1
+    for margins, expected in (
+        ({"margin_mm": 0.0, "margin_z_mm": 10.0}, Box((0, 0, 1), (3, 1, 2))),
+        ({"margin_mm": 10.0, "margin_z_mm": 0.0}, Box((1, 0, 0), (2, 1, 3))),
+        ({"margin_mm": 10.0}, Box((0, 0, 0), (3, 1, 3))),
+    ):
+        assert OrganBox(0.0, 0.0, **margins)(labels, grid, SEEN) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("min_component_ml", -0.1), ("min_component_ml", float("inf")), ("min_component_share", -0.1),
         ("min_component_share", 1.1), ("margin_mm", -0.1), ("margin_mm", float("inf")),
+        ("margin_z_mm", -0.1),
     ],
 )  # fmt: skip
 def test_what_an_organ_box_may_not_be_told(name, value):
