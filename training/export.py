@@ -105,7 +105,7 @@ def export_openvino(
             model = in_openvino(InBlocks(network), example, shape)
         lighter = quantised(model, samples, recipe.export.float32_layers)
         if recipe.export.score_range:
-            lighter = with_quantised_scores(lighter, *recipe.export.score_range, classes=recipe.classes)
+            lighter = with_quantised_scores(lighter, *recipe.export.score_range)
         save_ir(lighter, folder / "model-int8.xml", as_float16=as_float16)
 
 
@@ -136,19 +136,14 @@ def quantised(
     )
 
 
-def with_quantised_scores(model: openvino.Model, low: float, high: float, *, classes: int) -> openvino.Model:
-    """The model with its scores as int8, 255 steps from `low` to `high`; background's half a step lower.
-
-    Steps make ties, and a tie is the lower id's: as high as the others background would win every one of them.
-    """
+def with_quantised_scores(model: openvino.Model, low: float, high: float) -> openvino.Model:
+    """The model with its scores as int8, 255 steps from `low` to `high`."""
     from openvino import opset13
 
     scores = model.output(0).get_node().input_value(0)
-    channels = scores.get_partial_shape()[1].get_length()
-    shift = np.zeros((1, channels, 1, 1, 1), np.float32)
-    shift[:, : channels // classes] = (high - low) / SCORE_STEPS / 2
-    limits = [shift + np.float32(limit) for limit in (low, high)]
-    steps = opset13.fake_quantize(scores, *limits, np.float32(-128), np.float32(127), levels=SCORE_STEPS + 1)
+    steps = opset13.fake_quantize(
+        scores, *(np.float32(limit) for limit in (low, high, -128, 127)), levels=SCORE_STEPS + 1
+    )
     return openvino.Model([opset13.convert(steps, "i8")], model.get_parameters(), "int8")
 
 
