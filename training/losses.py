@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from training.recipe import Loss
@@ -67,7 +68,7 @@ def _one_level(scores: Tensor, targets: Targets, loss: Loss) -> Tensor:
 class _MaskLoss(torch.autograd.Function):
     """What `_one_level` adds up against masks alone, with its gradient written out.
 
-    Where arithmetic is fast, autograd's way through seven volumes of every class is a fifth of a training step.
+    Autograd's own way to it leads through seven volumes of every class.
     """
 
     @staticmethod
@@ -78,16 +79,17 @@ class _MaskLoss(torch.autograd.Function):
         voxel_weights /= voxel_weights.sum()
         entropy = -(voxel_weights * _at(log_probabilities, labels)).sum()
         probabilities = log_probabilities.exp_()
-        dice, sizes = soft_dice_by_class(probabilities, labels, SMOOTH)
+        intersection, whole, sizes = _overlap(probabilities, labels, SMOOTH)
+        dice = intersection / whole
         groups = _shares_of_groups(sizes, absent_weight)
-        # of a class the Dice's gradient is `at_label` where it is the label, and `everywhere`
-        whole = probabilities.sum((0, 2, 3, 4)) + sizes + SMOOTH
+        # the Dice's gradient by a class's probability: `everywhere`, and where the class is the label `at_label` too
         context.save_for_backward(probabilities, labels, voxel_weights, -2 * groups / whole, groups * dice / whole)
         return entropy + (groups * (1 - dice)).sum()
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        """Writes over the probabilities that `forward` kept."""
+        """Only once: it writes over the probabilities that `forward` kept."""
         probabilities, labels, voxel_weights, at_label, everywhere = context.saved_tensors
         of_label = at_label[labels] * _at(probabilities, labels)
         # what a softmax takes off every class: the mean of the Dice's gradients by probability
@@ -171,13 +173,19 @@ def soft_dice_by_class(probabilities: Tensor, labels: Tensor, smooth: float) -> 
 
     smooth: voxels, added above and below; a class that is nowhere has 1 where nothing is claimed of it.
     """
+    intersection, whole, sizes = _overlap(probabilities, labels, smooth)
+    return intersection / whole, sizes
+
+
+def _overlap(probabilities: Tensor, labels: Tensor, smooth: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every class what a Dice divides, by what, and the voxels it has."""
     classes = probabilities.shape[1]
     # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss; in float64,
     # because index_add sums one by one: of a million float32 up to 7e-3 are lost
     at_labels = _at(probabilities, labels).flatten().double()
-    intersection = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
+    both = at_labels.new_zeros(classes).index_add(0, labels.flatten(), at_labels).to(probabilities.dtype)
     sizes = torch.bincount(labels.flatten(), minlength=classes)
-    return (2 * intersection + smooth) / (probabilities.sum((0, 2, 3, 4)) + sizes + smooth), sizes
+    return 2 * both + smooth, probabilities.sum((0, 2, 3, 4)) + sizes + smooth, sizes
 
 
 def _at(values: Tensor, labels: Tensor) -> Tensor:

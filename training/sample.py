@@ -331,12 +331,13 @@ def _zoomed(points: Tensor, zoom: Zoom, volume: Volume) -> Tensor:
 
 
 def read_image(image: Tensor, points: Tensor, block: Shape = (1, 1, 1)) -> Tensor:
-    """HU (z, y, x; float32) of an image (z, y, x) at `points`, averaged over blocks of so many voxels before."""
+    """HU (z, y, x; float32) of an image (z, y, x) at `points` (1, z, y, x, 3), averaged over blocks of so many voxels
+    before."""
     if HAS_NUMBA and block == (1, 1, 1):
         from training.reading_loops import interpolate
 
         result = torch.empty(points.shape[1:4])
-        interpolate(image.numpy(), points.reshape(-1, 3).numpy(), AIR, result.view(-1).numpy())
+        interpolate(image.numpy(), points[0].reshape(-1, 3).numpy(), AIR, result.view(-1).numpy())
         return result
     inside = points[0].abs().amax(-1) <= 1
     values = image.float()
@@ -355,14 +356,14 @@ def _averaged(image: Tensor, points: Tensor, block: Shape) -> tuple[Tensor, Tens
 
 
 def read_labels(labels: Tensor, points: Tensor) -> Tensor:
-    """Nearest label (uint8); background outside. Indexing, because grid_sample would need the labels as floats."""
+    """Nearest label (uint8) at `points` (1, z, y, x, 3); background outside."""
     if HAS_NUMBA:
         from training.reading_loops import nearest
 
         result = torch.empty(points.shape[1:4], dtype=torch.uint8)
-        nearest(labels.numpy(), points.reshape(-1, 3).numpy(), result.view(-1).numpy())
+        nearest(labels.numpy(), points[0].reshape(-1, 3).numpy(), result.view(-1).numpy())
         return result
-    depth, height, width = labels.shape
+    depth, height, width = labels.shape  # by index, for grid_sample would need the labels as floats
     size = torch.tensor([width, height, depth])
     index = ((points[0] + 1) * (size / 2)).floor_().int()
     inside = ((index >= 0) & (index < size)).all(-1)

@@ -26,9 +26,9 @@ def organ_box(
     Connected parts are those of all organs together (6 neighbours). None if the largest is below `min_component_ml`.
     Parts smaller than that are left out if they are also below `min_component_share` of the largest (a blob beside a
     whole abdomen, but not the other kidney of a slab that shows little else), unless the box would cut through one: a
-    box whose face runs through a predicted organ grows until none does. margin_mm: around them, along (z, y, x).
-    at_least_mm: along these, what the box has where the grid is so large: a shorter one grows on both sides alike, as
-    far as there is something.
+    box whose face runs through a predicted organ grows until none does. margin_mm: along (z, y, x), on both sides of
+    the parts that are kept. at_least_mm: along (z, y, x), what the box has where the grid is so large: a shorter one
+    grows on both sides alike, as far as there is something.
     """
     coarse = grid_of_shape(grid, _shape(labels))
     parts = cc3d.connected_components(labels > 0, connectivity=6)

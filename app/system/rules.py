@@ -95,9 +95,9 @@ class OrganBox(Locating):
     """One box around all organs (`app.steps.region.organ_box`).
 
     min_component_ml: without a connected part so large nothing was found. min_component_share: smaller parts are
-    dropped if they are below this share of the largest one, too. margin_mm: around what is left; margin_z_mm: along z,
-    where it is another. at_least_mm: along (z, y, x) as the network has them that looks there, where the scan has so
-    much.
+    dropped if they are below this share of the largest one, too. margin_mm: around what is left; margin_z_mm: along the
+    scan's z, where it is another. at_least_mm: along (z, y, x) as the network has them that looks there, where the scan
+    has so much.
     """
 
     min_component_ml: float

@@ -50,6 +50,8 @@ def test_they_read_what_torch_reads(monkeypatch, shape):
     image = torch.randint(-1024, 1000, shape, generator=generator, dtype=torch.int16)
     labels = torch.randint(0, 14, shape, generator=generator, dtype=torch.uint8)
     points = torch.rand(1, 10, 11, 12, 3, generator=generator) * 2.4 - 1.2
+    faces = [torch.arange(-n - 1, n + 2) / n for n in reversed(shape)]
+    points[0, 0] = torch.stack([along[torch.randint(len(along), (11, 12), generator=generator)] for along in faces], -1)
     ours = sample.read_image(image, points), sample.read_labels(labels, points)
     monkeypatch.setattr(sample, "HAS_NUMBA", False)
     torch.testing.assert_close(sample.read_image(image, points), ours[0], rtol=0, atol=0.01)

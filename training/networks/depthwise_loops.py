@@ -1,10 +1,10 @@
 """Depthwise loops: convolutions of each channel by itself, of side 3, 5 or 7, for training on a CPU. Tensors (batch,
 channel, z, y, x).
 
-Compiled with numba. A job is one channel of one sample, padded with zeros in a copy that stays in a core's cache: so a
-slice is one row of numbers, along which every tap is the same row begun elsewhere. A pass takes the taps along x, for
-side 3 those of three rows, and LLVM makes vector code of that. numba does not know bfloat16: volumes come as bits,
-those of bfloat16 are the upper half of float32's.
+Compiled with numba. A job is one channel of one sample, padded with zeros in a copy that stays in a core's cache as
+long as it is no larger (0.7 MB for 40x56x72 voxels). A slice of it is one row of numbers, along which every tap is the
+same row begun elsewhere; a pass takes the taps along x, for side 3 those of three rows, and LLVM makes vector code of
+that. numba does not know bfloat16: volumes come as bits, those of bfloat16 are the upper half of float32's.
 """
 
 from typing import Any
@@ -134,14 +134,15 @@ def _padded(volume: Volume, reach: int) -> NDArray[np.float32]:
 
 
 @njit(fastmath=True, cache=True)
-def _write(bits: NDArray[np.uint32], out: Volume) -> None:
+def _write_rounded(bits: NDArray[np.uint32], out: Volume) -> None:
     """Rows of float32, as bits, into a slice (y, x): rounded to even if it is of bfloat16."""
     shift = np.uint32(32 - 8 * out.itemsize)
-    half, one = (np.uint32(0x7FFF), np.uint32(1)) if shift else (np.uint32(0), np.uint32(0))
+    # to the nearest, of two as near to the even one: just below half of the last place is added, and to odd ones half
+    below_half, odd = (np.uint32(0x7FFF), np.uint32(1)) if shift else (np.uint32(0), np.uint32(0))
     for y in range(out.shape[0]):
         row, read = out[y], bits[y]
         for x in range(out.shape[1]):
-            row[x] = (read[x] + half + ((read[x] >> np.uint32(16)) & one)) >> shift
+            row[x] = (read[x] + below_half + ((read[x] >> np.uint32(16)) & odd)) >> shift
 
 
 @njit(fastmath=True, cache=True)
@@ -170,7 +171,7 @@ def _convolved(padded: NDArray[np.float32], weight: NDArray[np.float32], bias: f
                             _add_5(begun, weight[a, b], row)
                         else:
                             _add_7(begun, weight[a, b], row)
-        _write(result.view(np.uint32), out[z])
+        _write_rounded(result.view(np.uint32), out[z])
 
 
 @njit(fastmath=True, cache=True)
@@ -233,7 +234,10 @@ class DepthwiseConvolution(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of the volume, the weight and the bias; the first is a convolution with the weight turned around."""
+        """Of the volume, the weight and the bias; the first is a convolution with the weight turned around.
+
+        The first two whether asked for or not: they share the padded slope.
+        """
         volume, kernels = context.saved_tensors
         slope = gradients[0]
         of_volume = torch.empty_like(volume, memory_format=torch.contiguous_format)

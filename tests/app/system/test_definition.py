@@ -168,6 +168,11 @@ WRONG = [
     ("a misspelt setting", but("margin_mm", "margin"), r"unknown field region\.abdomen\.margin"),
     ("a setting too few", but("margin_mm = 20\n", ""), r"field region\.abdomen\.margin_mm is missing"),
     ("a negative margin", but("margin_mm = 20", "margin_mm = -1"), r"region\.abdomen: margin_mm must be zero or more"),
+    (
+        "a negative margin along z",
+        but("margin_mm = 20", "margin_mm = 20\nmargin_z_mm = -1"),
+        r"region\.abdomen: margin_z_mm must be zero or more",
+    ),
     ("a margin that is no number", but("margin_mm = 20", "margin_mm = nan"), r"margin_mm must be a finite number"),
     (
         "a negative length",

@@ -44,8 +44,8 @@ def test_values_and_gradients_are_those_of_torch(shape, side):
 
 
 def test_bfloat16_is_rounded_as_torch_rounds_it():
-    """Ties to even, subnormal numbers, what rounds up to infinity, and infinity itself."""
-    wanted = torch.tensor([0x3F808000, 0x3F818000, 0x3F80FFFF, 0x00008001, 0x7F7FFFFF, 0x7F800000], dtype=torch.int32)
+    """Ties to even, subnormal numbers, and what rounds up to infinity."""
+    wanted = torch.tensor([0x3F808000, 0x3F818000, 0x3F80FFFF, 0x00008001, 0x7F7FFFFF], dtype=torch.int32)
     values = wanted.view(torch.float32)
     ones, nothing = torch.ones(1, 1, 1, 1, 1).bfloat16(), torch.zeros(len(values), 1, 3, 3, 3)
     got = depthwise(ones.expand(1, len(values), 1, 1, 1), nothing, values)
@@ -67,7 +67,7 @@ def gradients(volume, weight, slope):
     return torch.autograd.grad(depthwise(*asked), asked, slope)
 
 
-def test_only_what_is_asked_for_gets_a_gradient():
+def test_a_volume_that_wants_no_gradient():
     weight = torch.ones(2, 1, 3, 3, 3, requires_grad=True)
     depthwise(torch.ones(1, 2, 3, 3, 3), weight).sum().backward()
     assert weight.grad[0, 0, 1, 1, 1] == 27
