@@ -79,8 +79,8 @@ class _MaskLoss(torch.autograd.Function):
         voxel_weights /= voxel_weights.sum()
         entropy = -(voxel_weights * _at(log_probabilities, labels)).sum()
         probabilities = log_probabilities.exp_()
-        intersection, whole, sizes = _overlap(probabilities, labels, SMOOTH)
-        dice = intersection / whole
+        shared, whole, sizes = _overlap(probabilities, labels, SMOOTH)
+        dice = shared / whole
         groups = _shares_of_groups(sizes, absent_weight)
         # the Dice's gradient by a class's probability: `everywhere`, and where the class is the label `at_label` too
         context.save_for_backward(probabilities, labels, voxel_weights, -2 * groups / whole, groups * dice / whole)
@@ -173,12 +173,12 @@ def soft_dice_by_class(probabilities: Tensor, labels: Tensor, smooth: float) -> 
 
     smooth: voxels, added above and below; a class that is nowhere has 1 where nothing is claimed of it.
     """
-    intersection, whole, sizes = _overlap(probabilities, labels, smooth)
-    return intersection / whole, sizes
+    shared, whole, sizes = _overlap(probabilities, labels, smooth)
+    return shared / whole, sizes
 
 
 def _overlap(probabilities: Tensor, labels: Tensor, smooth: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every class what a Dice divides, by what, and the voxels it has."""
+    """Of every class twice what probabilities and labels share, and their sum, both smoothed, and the voxels it has."""
     classes = probabilities.shape[1]
     # a one-hot copy of the labels, which is 14 int64 volumes, would cost more than the rest of the loss; in float64,
     # because index_add sums one by one: of a million float32 up to 7e-3 are lost
