@@ -47,10 +47,13 @@ def body():
     return voxels
 
 
-def run(tmp_path, voxels, system=SYSTEM, models=None):
+def run(tmp_path, voxels, system=SYSTEM, models=None, memory_limit=None):
     source = save_nifti(tmp_path / "a_0000.nii.gz", voxels, lps_affine((4, 4, 4)))
     outcome = Outcome()
-    run_case(source, tmp_path / "a.nii.gz", system, lambda: models or known_models(), outcome, threads=1)
+    run_case(
+        source, tmp_path / "a.nii.gz", system, lambda: models or known_models(), outcome,
+        threads=1, memory_limit=memory_limit,
+    )  # fmt: skip
     return np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj), outcome
 
 
@@ -110,6 +113,21 @@ def test_a_system_may_only_say_so(tmp_path):
 def test_without_doubt_in_its_file_a_system_believes_everything(tmp_path):
     _, outcome = run(tmp_path, body()[WAYS["mirrored"]], replace(SYSTEM, doubt=None))
     assert codes(outcome) == []
+
+
+def test_a_way_to_lie_that_does_not_fit_into_memory_is_said(tmp_path):
+    """As it lies: a scan of 2 bytes a voxel and its mask, 700 MB of models, 32 x 64 x 96 fine voxels of 80 bytes.
+
+    Turned over, its mask as it lies is held, too.
+    """
+    abdomen = SYSTEM.region["abdomen"]
+    whole = replace(SYSTEM, region={"abdomen": replace(abdomen, rule=replace(abdomen.rule, at_least_mm=(200.0,) * 3))})
+    mirrored, voxels = body()[WAYS["mirrored"]], 48 * 48 * 32
+    as_it_lies = voxels * 3 + (700 << 20) + 32 * 64 * 96 * 80
+    _, outcome = run(tmp_path, mirrored, whole, memory_limit=as_it_lies + voxels - 1)
+    assert codes(outcome) == [("arrangement", "unusable"), ("not-turned", "check")]
+    _, outcome = run(tmp_path, mirrored, whole, memory_limit=as_it_lies + voxels)
+    assert codes(outcome) == [("mirrored", "check")]
 
 
 def test_stages_that_disagree_are_not_believed(tmp_path):
