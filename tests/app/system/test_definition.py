@@ -110,7 +110,7 @@ def test_the_default_system():
     assert list(system.stage) == ["locate", "segment"]
     assert (system.stage["locate"].sees, system.stage["segment"].sees) == ("scan", "abdomen")
     assert system.region["abdomen"].of == "locate"
-    assert system.region["abdomen"].rule == OrganBox(20, 0.02, 20)
+    assert system.region["abdomen"].rule == OrganBox(20, 0.02, 10, 20)
     assert system.stage["segment"].clean[0] == LargeParts(0.2)
     assert system.result.of == "segment"
 
@@ -166,20 +166,20 @@ WRONG = [
     ("no such rule of a region", but('"organ-box"', '"liver-box"'), r"region\.abdomen\.rule must be one of organ-box"),
     ("a region without a rule", but('rule = "organ-box"\n', ""), r"region\.abdomen\.rule must be one of .* found None"),
     ("a misspelt setting", but("margin_mm", "margin"), r"unknown field region\.abdomen\.margin"),
-    ("a setting too few", but("margin_mm = 20\n", ""), r"field region\.abdomen\.margin_mm is missing"),
-    ("a negative margin", but("margin_mm = 20", "margin_mm = -1"), r"region\.abdomen: margin_mm must be zero or more"),
+    ("a setting too few", but("margin_mm = 10\n", ""), r"field region\.abdomen\.margin_mm is missing"),
+    ("a negative margin", but("margin_mm = 10", "margin_mm = -1"), r"region\.abdomen: margin_mm must be zero or more"),
     (
         "a negative margin along z",
-        but("margin_mm = 20", "margin_mm = 20\nmargin_z_mm = -1"),
+        but("margin_z_mm = 20", "margin_z_mm = -1"),
         r"region\.abdomen: margin_z_mm must be zero or more",
     ),
-    ("a margin that is no number", but("margin_mm = 20", "margin_mm = nan"), r"margin_mm must be a finite number"),
+    ("a margin that is no number", but("margin_mm = 10", "margin_mm = nan"), r"margin_mm must be a finite number"),
     (
         "a negative length",
-        but("margin_mm = 20", "margin_mm = 20\nat_least_mm = [1, -1, 1]"),
+        but("margin_mm = 10", "margin_mm = 10\nat_least_mm = [1, -1, 1]"),
         r"at_least_mm must be zero",
     ),
-    ("a margin in words", but("margin_mm = 20", 'margin_mm = "20"'), r"margin_mm must be a number"),
+    ("a margin in words", but("margin_mm = 10", 'margin_mm = "20"'), r"margin_mm must be a number"),
     ("a share above one", but("min_share = 0.2", "min_share = 2"), r"stage\.segment\.clean\[0\]: min_share must be"),
     (
         "a share of true",
@@ -226,7 +226,7 @@ WRONG = [
     ),
     (
         "an endless margin",
-        but("margin_mm = 20", "margin_mm = 1e308"),
+        but("margin_mm = 10", "margin_mm = 1e308"),
         "margin_mm must be zero or more, 1000000 at most",
     ),
     ("no words for a title", re.sub("title = .*", 'title = ""', WHOLE), "field title must be one line"),
