@@ -24,7 +24,7 @@ from app.models.bundle import CUBIC, RESAMPLE_NORMALISE, load_bundle
 from app.models.engine import Model, load_engine
 from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
-from app.run.second_look import BEYOND_MEMORY, better_turns, doubts, evidence_of, said_of
+from app.run.second_look import NOT_TURNED, better_turns, doubts, evidence_of, said_of
 from app.run.stage import Answer, run_stage
 from app.run.turn import turn_of
 from app.run.view import View, view_of
@@ -164,17 +164,16 @@ def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
         warnings += seen.warnings
         return view, seen
     untried: list[Notice] = []
-    for turn, other in _turns(view, run, doubt, len(seen.maps)):
-        try:
+    try:
+        for turn, other in _turns(view, run, doubt, len(seen.maps)):
             again = _run_stages(other, run, len(seen.maps))
-        except CaseError:  # for want of memory; what was found as the scan lies is there all the same
-            untried = [BEYOND_MEMORY]
-            continue
-        if again.doubts or not again.maps[run.system.result.of].labels.any():
-            continue
-        view, seen = (other, again) if doubt.turns else (view, seen)
-        warnings += [said_of(turn, is_segmented=doubt.turns), *seen.warnings]
-        return view, seen
+            if again.doubts or not again.maps[run.system.result.of].labels.any():
+                continue
+            view, seen = (other, again) if doubt.turns else (view, seen)
+            warnings += [said_of(turn, is_segmented=doubt.turns), *seen.warnings]
+            return view, seen
+    except CaseError:  # for want of memory; what was found as the scan lies is there all the same
+        untried = [NOT_TURNED]
     warnings += [*seen.warnings, *seen.doubts, *untried]
     return view, seen
 

@@ -22,7 +22,7 @@ LEFT_AND_RIGHT = Orientation((0, 1, 2), (False, False, True))
 EXCHANGED = ("head and feet", "front and back", "left and right")
 LOOKED_AT = 200  # voxels along an axis, or up to twice as many, of what is looked at again
 
-BEYOND_MEMORY = Notice(
+NOT_TURNED = Notice(
     "not-turned",
     "whether the body lies otherwise than the header says was not tried to its end: that needs more memory than is "
     "allowed here",
