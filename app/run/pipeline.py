@@ -163,7 +163,6 @@ def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
     if doubt is None or not seen.doubts:
         warnings += seen.warnings
         return view, seen
-    untried: list[Notice] = []
     try:
         for turn, other in _turns(view, run, doubt, len(seen.maps)):
             again = _run_stages(other, run, len(seen.maps))
@@ -173,8 +172,8 @@ def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
             warnings += [said_of(turn, is_segmented=doubt.turns), *seen.warnings]
             return view, seen
     except CaseError:  # for want of memory; what was found as the scan lies is there all the same
-        untried = [NOT_TURNED]
-    warnings += [*seen.warnings, *seen.doubts, *untried]
+        seen.doubts.append(NOT_TURNED)
+    warnings += [*seen.warnings, *seen.doubts]
     return view, seen
 
 
