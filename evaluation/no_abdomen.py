@@ -2,7 +2,8 @@
 
 DATA holds `train` and `val`. Slices beyond the labels of scans named here, a scan of air and a cylinder of water go
 through the pipeline: the mask must be all but empty, or its verdict "unusable". Of slabs that the localiser's recipe
-kept out of its training phase one must find no box, either.
+kept out of its training phase one must find no box, either. Of what is found, the largest connected region is printed:
+`large-regions-if-unlocated` must ask for more than any that a system without it finds where phase one saw nothing.
 """
 
 import argparse
@@ -10,6 +11,10 @@ import json
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import cc3d
+import nibabel as nib
+import numpy as np
 
 from app.notice import Verdict
 from app.run.command_line import main as segment
@@ -63,6 +68,7 @@ def main() -> None:
         outputs = ["--outputs", str(Path(name) / "outputs"), "--report", str(report)]
         segment(["--inputs", str(inputs), *outputs, "--system", arguments.system])
         lines = [json.loads(line) for line in report.read_text().splitlines()]
+        largest = {line["case"]: largest_region_ml(Path(line["output"])) for line in lines if line["output"]}
     failed = len(lines) != len(KEPT_OUT) + len(OTHERS) + 2  # and two phantoms
     may_have_box = {slab.name for slab in OTHERS}
     for line in lines:
@@ -71,8 +77,17 @@ def main() -> None:
         organs = line["volume_ml"] or {}
         found = ", ".join(f"{organ} {ml:.1f}" for organ, ml in organs.items() if ml)
         box = "no box" if line["box"] is None else f"box {line['box']}"
-        print(f"{judged:<8}{line['case']:<36}{box}, {sum(organs.values()):.1f} ml, {line['verdict']} {found}")
+        region = f"{sum(organs.values()):.1f} ml, {largest.get(line['case'], 0):.1f} in one region"
+        print(f"{judged:<8}{line['case']:<36}{box}, {region}, {line['verdict']} {found}")
     parser.exit(int(failed))
+
+
+def largest_region_ml(mask: Path) -> float:
+    """Of all organs together, voxels that share a face; 0 of an empty mask."""
+    image = nib.nifti1.load(mask)
+    regions = cc3d.connected_components(np.asarray(image.dataobj) > 0, connectivity=6)
+    voxel_ml = float(np.prod(image.header.get_zooms())) / 1000
+    return float(np.bincount(regions.ravel())[1:].max(initial=0)) * voxel_ml
 
 
 def _judged(line: dict[str, Any], *, may_have_box: bool) -> str:

@@ -5,7 +5,8 @@ and segmented again. Dice is that of the damaged scan's mask with the undamaged 
 mean over organs of which either has a millilitre. With --mixtures also some that were damaged in several ways at once.
 
 A kind fails where its mask is wrong and its verdict good; the exit status is 1 then. With --undamaged the scans alone
-are segmented, and it is 1 where one of them is doubted.
+are segmented, and it is 1 where one of them is doubted. Of each mask agreement, lead and arrangement are printed (the
+report's `evidence`), in the end the least of each over the undamaged scans: limits under `[doubt]` lie below those.
 """
 
 import argparse
@@ -32,6 +33,7 @@ ALIKE, ALIKE_RESAMPLED = 0.95, 0.93  # Dice, from which on a mask is right
 RESAMPLED = ("oblique", "tilted")
 LEFT_KIDNEY = 13
 LEAST_ML = 1.0
+TOLD = ("agreement", "lead", "arrangement")
 Report = dict[str, Any]  # of one case
 BEGIN, END = "<!-- written by python -m evaluation.oddities from here -->", "<!-- to here -->"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "oddities.md"
@@ -76,13 +78,14 @@ KINDS = {**ORIENTATION, **VALUES, **PARTS, "noise": damages.noise, **FILES}
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one damaged scan. dice: None where there is no mask."""
+    """What became of one damaged scan. dice: None where there is no mask. evidence: as the report has it."""
 
     scan: str
     kind: str
     dice: float | None
     verdict: str
     said: str
+    evidence: dict[str, float] | None = None
 
     @property
     def is_right(self) -> bool:
@@ -142,7 +145,7 @@ def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], di
         Sample(voxels, image.affine, empty).write(inputs / "whole_0000.nii.gz")
         (whole,) = run(inputs, outputs).values()
         mask = np.asarray(nib.nifti1.load(outputs / "whole.nii.gz").dataobj)
-        rows = [Row(case_name(scan), "undamaged", 1.0, whole["verdict"] or "refused", _codes(whole))]
+        rows = [Row(case_name(scan), "undamaged", 1.0, whole["verdict"] or "refused", _codes(whole), whole["evidence"])]
         print(_text(rows[0]), flush=True)
         sample = Sample(voxels, image.affine, mask)
         (inputs / "whole_0000.nii.gz").unlink()
@@ -167,7 +170,7 @@ def _row(scan: str, kind: str, damaged: Sample, whole: Sample, line: Report) -> 
     if not damaged.organs.any():
         reference = np.zeros_like(reference)  # of noise
     voxel_ml = float(abs(np.linalg.det(damaged.to_scan[:3, :3]))) * whole.voxel_ml
-    return Row(scan, kind, mean_dice(got, reference, voxel_ml), line["verdict"], _codes(line))
+    return Row(scan, kind, mean_dice(got, reference, voxel_ml), line["verdict"], _codes(line), line["evidence"])
 
 
 def _codes(line: Report) -> str:
@@ -176,7 +179,18 @@ def _codes(line: Report) -> str:
 
 def _text(row: Row) -> str:
     figure = "-" if row.dice is None else f"{row.dice:.3f}"
-    return f"{'FAILS' if row.fails else 'ok':<6}{row.scan:<22}{row.kind:<30} {figure:>6} {row.verdict:<9}{row.said}"
+    told = "" if row.evidence is None else ", ".join(f"{name} {row.evidence[name]:.2f}" for name in TOLD)
+    text = f"{'FAILS' if row.fails else 'ok':<6}{row.scan:<22}{row.kind:<30} {figure:>6} {row.verdict:<9}{row.said}"
+    return f"{text} ({told})" if told else text
+
+
+def least_evidence(rows: list[Row]) -> str:
+    """Of agreement, lead and arrangement the least, and whose; nothing where no scan has any."""
+    least = []
+    for name in TOLD:
+        known = [(row.evidence[name], row.scan) for row in rows if row.evidence is not None]
+        least += [f"{name} {value:.3f} ({scan})" for value, scan in sorted(known)[:1]]
+    return ", ".join(least)
 
 
 def table(rows: list[Row]) -> str:
@@ -224,6 +238,8 @@ def main() -> None:
         rows += measure(scan, {**kinds, **mixed}, partial(_run, system=arguments.system))
     single = [row for row in rows if row.kind in kinds or row.kind == "undamaged"]
     print(f"\n{table(single)}")
+    if least := least_evidence([row for row in rows if row.kind == "undamaged"]):
+        print(f"\nleast of the undamaged scans: {least}")
     if arguments.write:
         write_document(table(single))
     failed = [row for row in rows if row.fails or (arguments.undamaged and row.verdict != "good")]

@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 from app.files.read import Scan
 from app.grid import Box
 from app.notice import Notice
+from app.steps.doubt import Evidence
 
 
 @dataclass(slots=True)
 class Outcome:
     """box: voxels that the result's stage saw, (z, y, x) of the scan; None where it saw all of it.
 
-    volume_ml: by the name of the label. seconds: per step; those of a stage are called STAGE.STEP.
+    volume_ml: by the name of the label. evidence: that the mask is right, of a system that asks for it; None of an
+    empty mask, too. seconds: per step; those of a stage are called STAGE.STEP.
     """
 
     scan: Scan | None = None
     box: Box | None = None
     volume_ml: dict[str, float] | None = None
+    evidence: Evidence | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[Notice] = field(default_factory=list)
 

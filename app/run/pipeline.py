@@ -28,6 +28,7 @@ from app.run.second_look import NOT_TURNED, better_turns, doubts, evidence_of, s
 from app.run.stage import Answer, run_stage
 from app.run.turn import turn_of
 from app.run.view import View, view_of
+from app.steps.doubt import Evidence
 from app.steps.merge import renamed
 from app.steps.resample import sees_beyond_edges, use_threads
 from app.steps.restore import restore
@@ -108,6 +109,7 @@ def run_case(
         ready = models()
     run = _Run(scan, system, ready, outcome, threads, memory_limit)
     view, seen = _believed(view, run)
+    outcome.evidence = seen.evidence
     labelled = _result(seen.maps, system, outcome)
     outcome.box = None if labelled.box is None else view.box_in_scan(labelled.box)
     mask = view.labels_in_scan(labelled.labels)
@@ -150,11 +152,15 @@ class _Map:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the stages made of a view: maps: of every stage whose labels are in the result. doubts, warnings: of it."""
+    """What the stages made of a view: maps: of every stage whose labels are in the result. warnings, doubts: of it.
+
+    evidence: what the doubts come from.
+    """
 
     maps: dict[str, _Map]
-    doubts: list[Notice]
     warnings: list[Notice]
+    evidence: Evidence | None
+    doubts: list[Notice]
 
 
 def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
@@ -189,16 +195,18 @@ def _run_stages(view: View, run: _Run, masks: int = 0) -> _Seen:
     system, outcome, grid = run.system, run.outcome, view.grid
     boxes: dict[str, Box | None] = {SCAN: None}
     wanted = {system.result.of, *system.mapped}
-    seen = _Seen({}, [], [])
+    maps: dict[str, _Map] = {}
+    warnings: list[Notice] = []
     first: Labels | None = None
+    evidence: Evidence | None = None
     for name, stage in system.stage.items():
         box, names = boxes[stage.sees], run.models[name].bundle.labels
         if (box or whole(grid)).shape[0] * grid.spacing[0] < stage.min_height_mm:
             boxes |= {region: box for region, entry in system.region.items() if entry.of == name}
             continue
         outcome.box = None if box is None else view.box_in_scan(box)  # of a case that fails in this stage, too
-        answer = _answer(name, view.voxels, grid, box, run, masks + len(seen.maps))
-        boxes |= _boxes_of(name, answer, box, names, grid, run, seen.warnings)
+        answer = _answer(name, view.voxels, grid, box, run, masks + len(maps))
+        boxes |= _boxes_of(name, answer, box, names, grid, run, warnings)
         if name in wanted:
             with outcome.timed("restore"):
                 labels = restore(
@@ -210,14 +218,15 @@ def _run_stages(view: View, run: _Run, masks: int = 0) -> _Seen:
                     regions=run.models[name].bundle.regions,
                     threads=run.threads,
                 )
-            seen.maps[name] = _Map(labels, names, box)
+            maps[name] = _Map(labels, names, box)
         if system.doubt is not None and name == system.doubt.first:
             first = answer.labels
         if system.doubt is not None and name == system.result.of and first is not None and answer.labels.any():
             with outcome.timed("doubt"):
-                seen.doubts.extend(doubts(evidence_of(first, answer, grid, system.doubt, names), system.doubt))
+                evidence = evidence_of(first, answer, grid, system.doubt, names)
         del answer  # before the next stage's scores come
-    return seen
+    found = [] if system.doubt is None or evidence is None else doubts(evidence, system.doubt)
+    return _Seen(maps, warnings, evidence, found)
 
 
 def _answer(name: str, voxels: Voxels, grid: Grid, box: Box | None, run: _Run, masks: int) -> Answer:

@@ -20,7 +20,8 @@ class Line:
     """One case. shape, spacing and box are in the input file's own axis order; box is [[start, stop], ...].
 
     spacing_mm: as the header says. spacing_used_mm: what the voxels were taken for.
-    verdict: whether the mask may be used, of a case that is done.
+    evidence: what that is told by, as `app.steps.doubt.Evidence`. verdict: whether the mask may be used, of a case that
+    is done.
     """
 
     case: str
@@ -34,6 +35,7 @@ class Line:
     seconds: dict[str, float] | None = None
     peak_memory_mb: float | None = None
     volume_ml: dict[str, float] | None = None
+    evidence: dict[str, float] | None = None
     verdict: Verdict | None = None
     warnings: list[Notice] = field(default_factory=list)
     error: str | None = None
@@ -50,6 +52,8 @@ class Line:
         self.verdict = heaviest(self.warnings) if self.status == DONE else None
         if outcome.volume_ml is not None:
             self.volume_ml = {name: round(ml, 3) for name, ml in outcome.volume_ml.items()}
+        if outcome.evidence is not None:
+            self.evidence = {name: round(value, 4) for name, value in asdict(outcome.evidence).items()}
         if (scan := outcome.scan) is None:
             return
         self.spacing_used_mm = [round(mm, 6) for mm in scan.orientation.spacing_in_file(scan.grid)]

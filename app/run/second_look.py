@@ -5,7 +5,6 @@ again, about the body turned over in every way.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import permutations, product
 
 from app.files.orientation import Orientation
@@ -14,7 +13,7 @@ from app.notice import Notice, Verdict
 from app.run.stage import Answer
 from app.run.turn import AS_IT_LIES
 from app.run.view import View, lying, turned
-from app.steps.doubt import agreement, arrangement, lead
+from app.steps.doubt import Evidence, agreement, arrangement, lead
 from app.system.definition import Doubt
 from app.types import Labels, Voxels
 
@@ -31,18 +30,6 @@ NOT_TURNED = Notice(
 
 Look = Callable[[Voxels, Grid], Answer]
 """The answer of the first stage to voxels (z, y, x) on a grid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """agreement: Dice of two stages, of which the first had voxels of so many mm at the longest. lead: of the result's
-    scores. arrangement: share of the relations that hold.
-    """
-
-    voxel_mm: float
-    agreement: float
-    lead: float
-    arrangement: float
 
 
 def evidence_of(first: Labels, answer: Answer, grid: Grid, doubt: Doubt, names: Sequence[str]) -> Evidence:

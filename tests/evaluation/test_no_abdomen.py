@@ -1,9 +1,20 @@
 import sys
 
+import numpy as np
 import pytest
 
 from evaluation import no_abdomen
+from evaluation.no_abdomen import largest_region_ml
+from tests.files import lps_affine, save_nifti
 from tests.shared import SHARED, needs_cases
+
+
+def test_the_largest_region_is_of_all_organs_together(tmp_path):
+    voxels = np.zeros((6, 5, 4), np.uint8)
+    voxels[0, 0, 0], voxels[1, 0, 0] = 1, 2  # side by side
+    voxels[2, 1, 0] = 1  # by an edge alone
+    assert largest_region_ml(save_nifti(tmp_path / "a.nii.gz", voxels, lps_affine((10, 5, 4)))) == pytest.approx(0.4)
+    assert largest_region_ml(save_nifti(tmp_path / "b.nii.gz", voxels * 0, lps_affine((10, 5, 4)))) == 0
 
 
 @needs_cases

@@ -8,7 +8,7 @@ import pytest
 
 from app.run import command_line
 from evaluation import oddities
-from evaluation.oddities import KINDS, Row, mean_dice, mixtures, table
+from evaluation.oddities import KINDS, Row, least_evidence, mean_dice, mixtures, table
 from tests.files import lps_affine, save_nifti
 from tests.models import known_models
 from tests.shared import CASES, needs_cases
@@ -89,7 +89,19 @@ def test_scans_as_they_are(tmp_path, monkeypatch, capsys, spacing, status):
     with pytest.raises(SystemExit) as exit_info:
         oddities.main()
     assert exit_info.value.code == status
-    assert f"1 scans, {status} of them doubted" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"1 scans, {status} of them doubted" in printed
+    assert re.search(r"least of the undamaged scans: agreement \d\.\d{3} \(a\), lead ", printed)
+
+
+def test_the_least_evidence_is_told_with_its_scan():
+    def row(scan, **evidence):
+        return Row(scan, "undamaged", 1.0, "good", "", evidence or None)
+
+    rows = [row("a", agreement=0.9, lead=7.0, arrangement=1.0), row("b", agreement=0.8, lead=8.0, arrangement=1.0)]
+    assert least_evidence(rows) == "agreement 0.800 (b), lead 7.000 (a), arrangement 1.000 (a)"
+    assert least_evidence([*rows, row("empty")]) == least_evidence(rows)
+    assert least_evidence([row("empty")]) == ""
 
 
 def test_the_document_is_written_between_its_marks(tmp_path, monkeypatch):

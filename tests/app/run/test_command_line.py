@@ -21,7 +21,7 @@ from tests.models import known_models
 
 KEYS = [
     "case", "input", "output", "status", "shape", "spacing_mm", "spacing_used_mm", "box", "seconds", "peak_memory_mb",
-    "volume_ml", "verdict", "warnings", "error",
+    "volume_ml", "evidence", "verdict", "warnings", "error",
 ]  # fmt: skip
 
 

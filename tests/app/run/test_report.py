@@ -9,6 +9,7 @@ from app.grid import Box
 from app.notice import Notice, Verdict
 from app.run.outcome import Outcome
 from app.run.report import Earlier, Line, Report, earlier_lines, is_report
+from app.steps.doubt import Evidence
 from tests.files import save_nifti
 
 ODD = Notice("odd", "it is odd", Verdict.CHECK)
@@ -19,7 +20,7 @@ def test_every_key_is_there_and_null_where_unknown():
     assert line == {
         "case": "a", "input": "in/a.nii", "output": None, "status": "failed", "shape": None, "spacing_mm": None,
         "spacing_used_mm": None, "box": None, "seconds": None, "peak_memory_mb": None,
-        "volume_ml": None, "verdict": None, "warnings": [],
+        "volume_ml": None, "evidence": None, "verdict": None, "warnings": [],
         "error": None,
     }  # fmt: skip
 
@@ -47,6 +48,8 @@ def test_an_outcome_is_rounded_and_kept_as_far_as_it_came():
     line.add(Outcome(seconds={"read": 0.12345}, warnings=[ODD], volume_ml={"liver": 1.23456}))
     assert (line.seconds, line.warnings, line.volume_ml, line.box) == ({"read": 0.123}, [ODD], {"liver": 1.235}, None)
     assert line.verdict is None  # of a case that failed
+    line.add(Outcome(evidence=Evidence(3.14159, 0.91236, 7, 1)))
+    assert line.evidence == {"voxel_mm": 3.1416, "agreement": 0.9124, "lead": 7, "arrangement": 1}
 
 
 def test_a_case_that_is_done_has_the_heaviest_verdict_of_its_warnings():

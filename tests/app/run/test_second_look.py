@@ -15,8 +15,9 @@ from app.models.engine import Model
 from app.run import second_look
 from app.run.outcome import Outcome
 from app.run.pipeline import run_case
-from app.run.second_look import Evidence, better_turns, doubts, said_of
+from app.run.second_look import better_turns, doubts, said_of
 from app.run.view import View, turned
+from app.steps.doubt import Evidence
 from app.system.definition import Doubt, Posture, load_system
 from tests.files import lps_affine, save_nifti
 from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
@@ -67,6 +68,9 @@ def test_nothing_is_said_of_a_body_as_its_header_has_it(tmp_path):
     assert codes(outcome) == []
     assert set(np.unique(mask)) == {0, 1, 3}
     assert "doubt" in outcome.seconds
+    assert outcome.evidence.voxel_mm == 12  # 192 mm in 16 of phase one
+    assert outcome.evidence.agreement > 0.8
+    assert outcome.evidence.arrangement == 1
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,7 @@ def test_a_body_that_lies_otherwise_is_segmented_as_it_lies(tmp_path, way, code)
     x, y, z = (slice(*span) for span in outcome.scan.orientation.box_in_file(outcome.box, outcome.scan.grid))
     assert mask[x, y, z].sum() == mask.sum()
     assert outcome.volume_ml["liver"] == pytest.approx(usual.volume_ml["liver"], rel=0.02)
+    assert outcome.evidence.arrangement == 1  # of the mask that was written
 
 
 @pytest.mark.parametrize("axes", list(permutations(range(3))))
@@ -108,12 +113,14 @@ def test_a_system_may_only_say_so(tmp_path):
     straight, _ = run(tmp_path, body())
     mask, outcome = run(tmp_path, body()[WAYS["mirrored"]], replace(SYSTEM, doubt=replace(DOUBT, turns=False)))
     assert codes(outcome) == [("mirrored", "unusable")]
+    assert outcome.evidence.arrangement < 0.9  # of the mask that was written
     assert (mask == straight[::-1]).mean() > 0.99  # these networks see voxels alone
 
 
 def test_without_doubt_in_its_file_a_system_believes_everything(tmp_path):
     _, outcome = run(tmp_path, body()[WAYS["mirrored"]], replace(SYSTEM, doubt=None))
     assert codes(outcome) == []
+    assert outcome.evidence is None
 
 
 def test_a_way_to_lie_that_does_not_fit_into_memory_is_said(tmp_path):
