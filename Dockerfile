@@ -34,7 +34,7 @@ LABEL org.opencontainers.image.title="viscera" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=builder /opt/viscera /opt/viscera
 COPY --from=builder /workspace /workspace
-# OPENBLAS_NUM_THREADS: numpy would start a thread a core of the host at import, and no step uses BLAS.
+# OPENBLAS_NUM_THREADS: numpy would start a thread a core of the host at import; steps share their work out themselves.
 ENV PATH=/opt/viscera/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -66,13 +66,15 @@ def main() -> None:
             parser.exit(2, f"{error}\n")
         write_phantoms(inputs)
         outputs = ["--outputs", str(Path(name) / "outputs"), "--report", str(report)]
-        segment(["--inputs", str(inputs), *outputs, "--system", arguments.system])
+        status = segment(["--inputs", str(inputs), *outputs, "--system", arguments.system])
+        if not report.exists():  # what is wrong has been said
+            parser.exit(status)
         lines = [json.loads(line) for line in report.read_text().splitlines()]
         largest = {line["case"]: largest_region_ml(Path(line["output"])) for line in lines if line["output"]}
     failed = len(lines) != len(KEPT_OUT) + len(OTHERS) + 2  # and two phantoms
     may_have_box = {slab.name for slab in OTHERS}
     for line in lines:
-        judged = _judged(line, may_have_box=line["case"] in may_have_box)
+        judged = judge(line, may_have_box=line["case"] in may_have_box)
         failed = failed or judged == FAILS
         organs = line["volume_ml"] or {}
         found = ", ".join(f"{organ} {ml:.1f}" for organ, ml in organs.items() if ml)
@@ -90,8 +92,8 @@ def largest_region_ml(mask: Path) -> float:
     return float(np.bincount(regions.ravel())[1:].max(initial=0)) * voxel_ml
 
 
-def _judged(line: dict[str, Any], *, may_have_box: bool) -> str:
-    """A case's line of the report in a word."""
+def judge(line: dict[str, Any], *, may_have_box: bool) -> str:
+    """A case's line of the report in a word: `ok`, `flagged` or `FAILS`."""
     if line["status"] != "done" or (line["box"] is not None and not may_have_box):
         return FAILS
     if sum(line["volume_ml"].values()) <= ALLOWED_ML:

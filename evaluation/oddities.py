@@ -11,6 +11,7 @@ report's `evidence`), in the end the least of each over the undamaged scans: lim
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from app.files.cases import case_name
 from app.run.command_line import main as segment
 from evaluation.maintenance import damages
-from evaluation.maintenance.damages import Damage, Sample
+from evaluation.maintenance.damages import Damage, NoSuchPart, Sample
 from evaluation.maintenance.system_figures import write_table
 from evaluation.scores.overlap import dice
 
@@ -33,8 +34,9 @@ ALIKE, ALIKE_RESAMPLED = 0.95, 0.93  # Dice, from which on a mask is right
 RESAMPLED = ("oblique", "tilted")
 LEFT_KIDNEY = 13
 LEAST_ML = 1.0
+MOST_MIXTURES = 500  # of some thousand that there are
 TOLD = ("agreement", "lead", "arrangement")
-Report = dict[str, Any]  # of one case
+Line = dict[str, Any]  # of a report, one case
 BEGIN, END = "<!-- written by python -m evaluation.oddities from here -->", "<!-- to here -->"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "oddities.md"
 
@@ -106,7 +108,9 @@ def mean_dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8], voxel_ml: f
     0.8333333333333333
     """
     values = []
-    for organ in range(1, 256):
+    for organ in np.union1d(np.unique(mask), np.unique(reference)):
+        if not organ:
+            continue
         a, b = mask == organ, reference == organ
         if max(np.count_nonzero(a), np.count_nonzero(b)) * voxel_ml >= LEAST_ML:
             values.append(dice(a, b))
@@ -134,8 +138,9 @@ def _all_of(sample: Sample, kinds: list[Damage]) -> Sample:
     return sample
 
 
-def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], dict[str, Report]]) -> list[Row]:
-    """Every kind of damage of one scan. run: segments a folder of scans into another; its report by case."""
+def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], Line]) -> list[Row]:
+    """Every kind of damage of one scan; none of one that is refused as it is. run: segments the one scan of a folder
+    into another; its line of the report."""
     with tempfile.TemporaryDirectory() as name:
         inputs, outputs = Path(name) / "inputs", Path(name) / "outputs"
         image = nib.nifti1.load(scan)
@@ -143,26 +148,31 @@ def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], di
         inputs.mkdir()
         empty = np.zeros(voxels.shape, np.uint8)
         Sample(voxels, image.affine, empty).write(inputs / "whole_0000.nii.gz")
-        (whole,) = run(inputs, outputs).values()
+        whole = run(inputs, outputs)
+        if whole["status"] != "done":
+            rows = [Row(case_name(scan), "undamaged", None, "refused", whole["error"])]
+            print(_text(rows[0]), flush=True)
+            return rows
         mask = np.asarray(nib.nifti1.load(outputs / "whole.nii.gz").dataobj)
-        rows = [Row(case_name(scan), "undamaged", 1.0, whole["verdict"] or "refused", _codes(whole), whole["evidence"])]
+        rows = [Row(case_name(scan), "undamaged", 1.0, whole["verdict"], _codes(whole), whole["evidence"])]
         print(_text(rows[0]), flush=True)
         sample = Sample(voxels, image.affine, mask)
         (inputs / "whole_0000.nii.gz").unlink()
         for kind, damage in kinds.items():
             try:
                 damaged = damage(sample)
-            except ValueError:
-                continue  # this scan has no such part
+            except NoSuchPart as error:
+                print(f"{'-':<6}{case_name(scan):<22}{kind:<30} left out: {error}", flush=True)
+                continue
             path = inputs / "damaged_0000.nii.gz"
             damaged.write(path)
-            (line,) = run(inputs, outputs).values()
+            line = run(inputs, outputs)
             rows.append(_row(case_name(scan), kind, damaged, sample, line))
             print(_text(rows[-1]), flush=True)
     return rows
 
 
-def _row(scan: str, kind: str, damaged: Sample, whole: Sample, line: Report) -> Row:
+def _row(scan: str, kind: str, damaged: Sample, whole: Sample, line: Line) -> Row:
     if line["status"] != "done":
         return Row(scan, kind, None, "refused", line["error"])
     got = np.asarray(nib.nifti1.load(line["output"]).dataobj).reshape(damaged.voxels.shape[:3])
@@ -173,7 +183,7 @@ def _row(scan: str, kind: str, damaged: Sample, whole: Sample, line: Report) -> 
     return Row(scan, kind, mean_dice(got, reference, voxel_ml), line["verdict"], _codes(line), line["evidence"])
 
 
-def _codes(line: Report) -> str:
+def _codes(line: Line) -> str:
     return ", ".join(warning["code"] for warning in line["warnings"])
 
 
@@ -231,6 +241,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.write and (arguments.kinds or arguments.undamaged):
         parser.error("--write goes with all kinds: the document's table is whole")
+    if arguments.undamaged and arguments.mixtures:
+        parser.error("--undamaged is of the scans as they are, and goes with no --mixtures")
+    if arguments.mixtures > MOST_MIXTURES:
+        parser.error(f"--mixtures must be {MOST_MIXTURES} at the most")
     kinds = {} if arguments.undamaged else {name: KINDS[name] for name in arguments.kinds or KINDS}
     rows: list[Row] = []
     for number, scan in enumerate(arguments.scans):
@@ -250,10 +264,13 @@ def main() -> None:
     parser.exit(int(bool(failed)))
 
 
-def _run(inputs: Path, outputs: Path, system: str) -> dict[str, Report]:
+def _run(inputs: Path, outputs: Path, system: str) -> Line:
     report = outputs.with_suffix(".jsonl")
-    segment(["--inputs", str(inputs), "--outputs", str(outputs), "--report", str(report), "--system", system])
-    return {line["case"]: line for line in map(json.loads, report.read_text().splitlines())}
+    status = segment(["--inputs", str(inputs), "--outputs", str(outputs), "--report", str(report), "--system", system])
+    if not report.exists():  # what is wrong has been said
+        sys.exit(status)
+    line: Line = json.loads(report.read_text())
+    return line
 
 
 if __name__ == "__main__":

@@ -75,16 +75,18 @@ def remove_organ(image: Tensor, labels: Tensor, organ: int) -> tuple[Tensor, Ten
     return image * (1 - soft) + value * soft, torch.where(labels == organ, torch.zeros_like(labels), labels)
 
 
-def fill_lumen(image: Tensor, labels: Tensor, organ: int, wall: int, content: float, gas: float) -> Tensor:
+def fill_lumen(
+    image: Tensor, labels: Tensor, organ: int, wall: tuple[int, int, int], content: float, gas: float
+) -> Tensor:
     """What a stomach or a piece of bowel holds exchanged: a new image; the noise of the scan stays.
 
-    wall: voxels of the image, from the organ's surface inwards, that are no lumen (gas always is); the innermost of
-    them takes a third of the new content. content: HU of fluid, food or contrast medium. gas: the share of the lumen's
-    depth, from the front (the patient lies on the back), that holds gas instead. An organ that is absent or all wall:
-    `image` itself.
+    wall: voxels of the image along z, y and x, from the organ's surface inwards, that are no lumen (gas always is); the
+    innermost of them takes a third of the new content. content: HU of fluid, food or contrast medium. gas: the share of
+    the lumen's depth, from the front (the patient lies on the back), that holds gas instead. An organ that is absent or
+    all wall: `image` itself.
     """
     inside = _on_grid((labels == organ).float(), image)
-    lumen = 1 - dilated(1 - inside, (wall, wall, wall))
+    lumen = 1 - dilated(1 - inside, wall)
     lumen = torch.maximum(lumen, inside * (image < OUTSIDE))  # gas is lumen, however near to the surface
     depths = lumen.amax((0, 2)).nonzero()
     if not len(depths):

@@ -5,6 +5,7 @@ soups", arXiv 2203.05482). What comes out is a run to export or to start from.
 """
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def average(run: Path, others: Sequence[Path], out: Path) -> None:
     """A new run in `out`, with the mean of a run's averaged weights and of others', as `read_start` takes them.
 
     It has the run's recipe, stage and history, and says whose weights went into it. ValueError for weights of another
-    network, and for those of a run that is not on the way to this one.
+    network, and for those of a run that is not on the way to this one: what it was trained on besides would be lost.
     """
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
@@ -34,9 +35,14 @@ def average(run: Path, others: Sequence[Path], out: Path) -> None:
             _check_kin(start, first)
     except (LookupError, TypeError) as error:
         raise ValueError(f"{run}, or what it is averaged with: its past is not as training.train wrote it") from error
-    out.mkdir(parents=True)
-    torch.save(mean([start.weights for start in starts]), out / AVERAGED)
-    torch.save(past | {"started_from": "the mean of " + " and ".join(start.name for start in starts)}, out / HISTORY)
+    named = "the mean of " + " and ".join(start.name for start in starts)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:  # so that what is there is whole
+        unfinished = Path(name) / out.name
+        unfinished.mkdir()
+        torch.save(mean([start.weights for start in starts]), unfinished / AVERAGED)
+        torch.save(past | {"started_from": named}, unfinished / HISTORY)
+        unfinished.rename(out)
 
 
 def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -54,9 +60,8 @@ def _check_kin(start: Start, first: Start) -> None:
         raise ValueError(f"{start.name}: is of another network than {first.name}; only weights of one can be averaged")
     if start.intensity != first.intensity:
         raise ValueError(f"{start.name}: sees another scale of HU than {first.name}")
-    way, longer = ([_stage(entry) for entry in each.history] for each in (start, first))
-    shared = min(len(way), len(longer))
-    if not shared or way[:shared] != longer[:shared]:
+    way, whole = ([_stage(entry) for entry in each.history] for each in (start, first))
+    if not way or way != whole[: len(way)]:
         raise ValueError(f"{start.name}: is not on the way to {first.name}; the mean of strangers is no network")
 
 

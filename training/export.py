@@ -68,7 +68,8 @@ def rounded(network: nn.Module, samples: list[NDArray[np.float32]]) -> nn.Module
     for sample in samples[:ROUNDING_SAMPLES]:
         with torch.inference_mode():
             before, after = network(torch.from_numpy(sample)), candidate(torch.from_numpy(sample))
-        if (after - before).abs().max() > ROUNDING_SHARE * before.abs().max():
+        stays = (after - before).abs().max() <= ROUNDING_SHARE * before.abs().max()
+        if not stays:  # nor where a weight became infinite, and scores NaN
             return None
     return candidate
 
@@ -163,8 +164,8 @@ def export_torchscript(
     network: nn.Module, samples: list[NDArray[np.float32]], folder: Path, *, as_float16: bool
 ) -> None:
     """`model.pt`: traced; as_float16: how weights are stored."""
-    with torch.inference_mode():
-        traced = torch.jit.trace(network, torch.from_numpy(samples[0]))
+    with torch.inference_mode():  # a copy: a traced module shares its weights, and is rounded in place
+        traced = torch.jit.trace(copy.deepcopy(network), torch.from_numpy(samples[0]))
     (traced.half() if as_float16 else traced).save(str(folder / "model.pt"))
 
 

@@ -107,7 +107,10 @@ class Sampler:
         return read_view(volume, view, STRAIGHT, self.stage.shape, self.recipe)
 
     def _volume(self, rng: np.random.Generator) -> Volume:
-        return self._seen(self.volumes[int(rng.choice(len(self._weights), p=self._weights))])
+        return self._seen(self._drawn(rng))
+
+    def _drawn(self, rng: np.random.Generator) -> Volume:
+        return self.volumes[int(rng.choice(len(self._weights), p=self._weights))]
 
     def _seen(self, volume: Volume) -> Volume:
         """`volume`, of which a sample is made."""
@@ -176,7 +179,7 @@ class Sampler:
         pieces: list[tuple[Tensor, Tensor]] = []
         left = slices
         while left:
-            volume = self._volume(rng)
+            volume = self._drawn(rng)
             view = scan_view(volume, rng)
             height = rng.uniform(PIECE_MM, max(PIECE_MM, volume.extent[0]))
             count = min(left, max(stride, round(height / body * slices / stride) * stride))
@@ -187,7 +190,9 @@ class Sampler:
                 view.size[0] = count / slices * body
                 room = max(0.0, 1 - view.size[0] / volume.extent[0])
                 view.centre[0] = rng.uniform(-room, room)
-                piece = read_view(volume, view, draw_warp(self.recipe.augmentation, rng), shape, self.recipe)
+                piece = read_view(
+                    self._seen(volume), view, draw_warp(self.recipe.augmentation, rng), shape, self.recipe
+                )
             pieces.append(piece)
             left -= count
         images, labels = zip(*pieces, strict=True)
@@ -399,7 +404,6 @@ def disturb(
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """What another patient, phase, protocol or scanner would change, in the order in which it comes about."""
-    spacing_z = spacing[0]
 
     def happens(probability: float) -> bool:
         return bool(rng.random() < probability)
@@ -416,7 +420,7 @@ def disturb(
         present = [organ for organ in choice.hollow_organs if (labels == organ).any()]
         if present:
             organ = present[rng.integers(len(present))]
-            image = _refilled(image, labels, organ, choice, spacing_z, rng)
+            image = _refilled(image, labels, organ, choice, spacing, rng)
     if happens(choice.organ_shift_probability):
         shifts = rng.normal(0, 1, len(choice.organ_shift_hu)) * choice.organ_shift_hu
         image = augment.shift_organs(image, labels, torch.tensor(shifts, dtype=torch.float32))
@@ -431,7 +435,7 @@ def disturb(
     if happens(choice.cut_sides_probability):
         image, labels = _cut_one_side(image, labels, int(rng.integers(1, 3)), rng.uniform(0.02, 0.2), rng)
     if happens(choice.thick_slice_probability):
-        factor = rng.uniform(*choice.thick_slice_mm) / spacing_z
+        factor = rng.uniform(*choice.thick_slice_mm) / spacing[0]
         if factor > 1:
             image = augment.thicken_slices(image, float(factor))
     if happens(choice.low_resolution_probability):
@@ -444,13 +448,14 @@ def disturb(
 
 
 def _refilled(
-    image: Tensor, labels: Tensor, organ: int, choice: Augmentation, spacing_z: float, rng: np.random.Generator
+    image: Tensor, labels: Tensor, organ: int, choice: Augmentation, spacing: Spacing, rng: np.random.Generator
 ) -> Tensor:
-    wall = max(1, round(rng.uniform(*choice.wall_mm) / spacing_z))
+    thickness = rng.uniform(*choice.wall_mm)
+    z, y, x = (max(1, round(thickness / mm)) for mm in spacing)
     low, high = choice.fill_hu
     content = low + (high - low) * rng.random() ** 2  # water and food more often than contrast medium
     gas = rng.uniform(0, MOST_GAS) if rng.random() < GAS_SHARE else 0.0
-    return augment.fill_lumen(image, labels, organ, wall, float(content), float(gas))
+    return augment.fill_lumen(image, labels, organ, (z, y, x), float(content), float(gas))
 
 
 def _cut_one_side(

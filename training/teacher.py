@@ -1,4 +1,4 @@
-"""Teacher: another network's class probabilities on the same augmented scan. Tensors (batch, z, y, x), HU, mm.
+"""Teacher: another network's class probabilities on the same augmented scan. Images (batch, 1, z, y, x) in HU, mm.
 
 Its classes are those of the labels, in their order. A teacher is a folder of `teacher.pt` (TorchScript, so that torch
 alone runs it), `teacher.onnx` (the same, for OpenVINO) and `teacher.json` (what it must be shown), written from an ONNX
@@ -35,17 +35,32 @@ class Card:
     multiple: int
     intensity: Intensity
 
+    def __post_init__(self) -> None:
+        if len(self.spacing_mm) != 3 or min(self.spacing_mm) <= 0 or self.multiple < 1:
+            raise ValueError(
+                f"spacing_mm must be three lengths above 0 and multiple 1 or more, found {self.spacing_mm} and "
+                f"{self.multiple}"
+            )
+
 
 class Teacher:
-    """A teacher loaded from its folder."""
+    """A teacher loaded from its folder. ValueError or OSError, naming the file, if it is not as `convert` wrote it."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        table = json.loads((folder / CARD).read_text())
-        self.card = Card(tuple(table["spacing_mm"]), table["multiple"], Intensity(**table["intensity"]))
-        if device.type == "cpu" and find_spec("openvino") and (folder / ONNX).exists():
-            self._network: Callable[[Tensor], Tensor] = _in_openvino(folder / ONNX, device)
-        else:
-            self._network = torch.jit.load(str(folder / NETWORK), map_location=device).eval()
+        text = (folder / CARD).read_text(encoding="utf-8")
+        try:
+            table = json.loads(text)
+            self.card = Card(tuple(table["spacing_mm"]), table["multiple"], Intensity(**table["intensity"]))
+        except (ValueError, LookupError, TypeError) as error:
+            raise ValueError(f"{folder / CARD}: not as training.teacher writes it: {error}") from error
+        is_onnx = device.type == "cpu" and find_spec("openvino") is not None and (folder / ONNX).exists()
+        file = folder / (ONNX if is_onnx else NETWORK)
+        try:
+            self._network: Callable[[Tensor], Tensor] = (
+                _in_openvino(file, device) if is_onnx else torch.jit.load(str(file), map_location=device).eval()
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}; convert it again") from error
 
     def probabilities(self, images: Tensor, spacing: Spacing, shape: Sequence[int]) -> Tensor:
         """Class probabilities (batch, class, *shape) of images (batch, 1, z, y, x; HU) of voxels `spacing` apart.
@@ -134,21 +149,29 @@ class OnnxUNet(nn.Module):
 
 def _convolution(inputs: list[Tensor], attributes: dict[str, Any], run: Callable[..., Tensor]) -> Tensor:
     volume, weight, *bias = inputs
-    pads, dilations = attributes["pads"], attributes["dilations"]
-    if pads[:3] != pads[3:] or set(dilations) != {1} or set(attributes) - CONVOLUTION:
+    given = CONVOLUTION | attributes
+    pads = given["pads"]
+    if pads[:3] != pads[3:] or set(given["dilations"]) != {1} or set(attributes) - set(CONVOLUTION):
         raise ValueError(f"a convolution with {attributes} is not known; pads alike on both sides, no dilation")
-    stride, groups = attributes["strides"], attributes["group"]
+    stride, groups = given["strides"], given["group"]
     return run(volume, weight, bias[0] if bias else None, stride=stride, padding=pads[:3], groups=groups)
 
 
-CONVOLUTION = {"kernel_shape", "pads", "strides", "dilations", "group"}  # attributes that are understood
+# attributes that are understood, and what they are by themselves
+CONVOLUTION: dict[str, Any] = {
+    "kernel_shape": None,
+    "pads": [0] * 6,
+    "strides": [1] * 3,
+    "dilations": [1] * 3,
+    "group": 1,
+}
 OPERATORS: dict[str, Callable[[list[Tensor], dict[str, Any]], Tensor]] = {
     "Conv": lambda inputs, attributes: _convolution(inputs, attributes, F.conv3d),
     "ConvTranspose": lambda inputs, attributes: _convolution(inputs, attributes, F.conv_transpose3d),
     "InstanceNormalization": lambda inputs, attributes: F.instance_norm(
-        inputs[0], weight=inputs[1], bias=inputs[2], eps=attributes["epsilon"]
+        inputs[0], weight=inputs[1], bias=inputs[2], eps=attributes.get("epsilon", 1e-5)
     ),
-    "LeakyRelu": lambda inputs, attributes: F.leaky_relu(inputs[0], attributes["alpha"]),
+    "LeakyRelu": lambda inputs, attributes: F.leaky_relu(inputs[0], attributes.get("alpha", 0.01)),
     "Concat": lambda inputs, attributes: torch.cat(inputs, attributes["axis"]),
 }
 

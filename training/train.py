@@ -107,7 +107,7 @@ def _outlive_signals(_: int) -> None:
 
 
 def learning_rate(step: int, stage: Stage, choice: Optimiser) -> float:
-    """Linear warm-up, then half a cosine, or nnU-Net's polynomial, down to zero at the stage's last step."""
+    """Linear warm-up, then half a cosine, or nnU-Net's polynomial, that is zero one step after the stage's last."""
     rising = min(1.0, (step + 1) / choice.warm_up_steps)
     share = step / stage.steps
     falling = (1 - share) ** 0.9 if choice.schedule == "polynomial" else 0.5 * (1 + math.cos(math.pi * share))
@@ -239,7 +239,8 @@ class Run:
             os.replace(self.out / f"{name}.partial", self.out / name)
 
     def lock(self) -> None:
-        """This process alone; ValueError if another one trains here. Let go when it ends, however it ends."""
+        """This process alone; ValueError if another one trains here. Let go when it and its workers have ended,
+        however they end."""
         lock = os.open(self.out / "lock", os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -301,7 +302,7 @@ class Run:
         """
         seen = {name for entry in self.history for name in entry["scans"]} & {*(fold.names if fold else ())}
         if seen:
-            raise DataError(f"{self.out}: {', '.join(sorted(seen))} of the fold were trained on by {self.started_from}")
+            raise DataError(f"{self.out}: {', '.join(sorted(seen))} of the fold were trained on before")
         shown = {"scans": list(volumes.names), "patients": sorted(set(volumes.patients))}
         if self.step:
             before = set(self.history[-1]["scans"])

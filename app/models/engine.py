@@ -212,8 +212,14 @@ def _check_scores(found: tuple[int, ...], volume: tuple[int, ...], bundle: Bundl
         raise SetupError(
             f"{path}: gives scores of shape {found} for a volume of {volume}; fields {classes} and {_field(bundle)} of "
             f"{FILE_NAME} ask for {bundle.channels} classes on "
-            f"{'that grid' if bundle.shape is None else 'that grid or one coarser by whole factors'}"
+            f"{GRIDS[bundle.shape is None]}"
         )
+
+
+GRIDS = {
+    True: "that grid, or of every voxel of a block on a grid as much coarser",
+    False: "that grid or one coarser by whole factors",
+}
 
 
 def _field(bundle: Bundle) -> str:

@@ -19,9 +19,9 @@ LONGEST_LINE = 1 << 20  # bytes read of a file that may be a report
 class Line:
     """One case. shape, spacing and box are in the input file's own axis order; box is [[start, stop], ...].
 
-    spacing_mm: as the header says. spacing_used_mm: what the voxels were taken for.
-    evidence: what that is told by, as `app.steps.doubt.Evidence`. verdict: whether the mask may be used, of a case that
-    is done.
+    spacing_mm: as the header says. spacing_used_mm: what the voxels were taken for. verdict: whether the mask may be
+    used, of a case that is done. evidence: what a system that doubts compared (`app.steps.doubt.Evidence`); of the mask
+    that was written, and null of an empty one.
     """
 
     case: str

@@ -27,7 +27,7 @@ WHOLE = 128  # parts of what counts once: -128 * 128 is half of int16, for share
 
 def segment(volume: Volume, bundle: Bundle, engine: Engine, walk: Walk = EVERY_WINDOW, *, threads: int = 1) -> Scores:
     """Scores (class, z, y, x) of a normalised volume (z, y, x) on the bundle's grid: float32, or int16 (`score_unit`)
-    where the engine's are quantised and `sums_parts` says so.
+    where the engine's are quantised and `sums_parts` says so, or one window is all.
 
     On the same grid; without a window, where the volume is seen at once, they may be coarser, and are the engine's own.
     With the window's `adds` "probabilities" they are those, averaged. threads: how many add windows up; the

@@ -26,6 +26,10 @@ UNITS, PIXDIM, QFORM_CODE, SROW = 123, slice(80, 92), slice(252, 254), slice(280
 MICRON = 3
 
 
+class NoSuchPart(ValueError):
+    """A scan lacks what a damage would cut out of it."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """A scan, damaged or not. to_scan: (4, 4), from its voxels to those of the undamaged scan. organs: its mask.
@@ -240,8 +244,10 @@ def few_slices(sample: Sample) -> Sample:
 
 
 def box_around(sample: Sample, organ: int) -> Sample:
-    """An organ with a little around it."""
+    """An organ with a little around it. NoSuchPart where it is absent."""
     there = np.argwhere(sample.organs == organ)
+    if not len(there):
+        raise NoSuchPart(f"label {organ} is not there")
     margin = (MARGIN_MM / sample.spacing).astype(int)
     low = np.maximum(there.min(0) - margin, 0)
     high = np.minimum(there.max(0) + 1 + margin, sample.voxels.shape)
@@ -249,16 +255,22 @@ def box_around(sample: Sample, organ: int) -> Sample:
 
 
 def below_organs(sample: Sample) -> Sample:
-    """What lies below the lowest organ. ValueError where that is less than ten slices."""
-    lowest, _ = label_range(sample.organs)
+    """What lies below the lowest organ. NoSuchPart where that is less than ten slices."""
+    lowest, _ = _range_of(sample)
     if lowest < SLICES:
-        raise ValueError("nothing lies below the organs")
+        raise NoSuchPart("nothing lies below the organs")
     return slices(sample, 0, lowest)
 
 
 def above_organs(sample: Sample) -> Sample:
-    """What lies above the highest organ. ValueError where that is less than ten slices."""
-    _, highest = label_range(sample.organs)
+    """What lies above the highest organ. NoSuchPart where that is less than ten slices."""
+    _, highest = _range_of(sample)
     if sample.voxels.shape[2] - (highest + 1) < SLICES:
-        raise ValueError("nothing lies above the organs")
+        raise NoSuchPart("nothing lies above the organs")
     return slices(sample, highest + 1, sample.voxels.shape[2])
+
+
+def _range_of(sample: Sample) -> tuple[int, int]:
+    if not sample.organs.any():
+        raise NoSuchPart("there are no organs")
+    return label_range(sample.organs)

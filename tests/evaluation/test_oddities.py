@@ -8,7 +8,7 @@ import pytest
 
 from app.run import command_line
 from evaluation import oddities
-from evaluation.oddities import KINDS, Row, least_evidence, mean_dice, mixtures, table
+from evaluation.oddities import Row, least_evidence, mean_dice, mixtures, table
 from tests.files import lps_affine, save_nifti
 from tests.models import known_models
 from tests.shared import CASES, needs_cases
@@ -56,9 +56,12 @@ def test_mixtures_are_of_different_sorts_and_the_same_for_a_seed():
     drawn = [name for name, _ in mixtures(20, 1)]
     assert drawn == [name for name, _ in mixtures(20, 1)]
     assert drawn != [name for name, _ in mixtures(20, 2)]
+    assert len(set(drawn)) == 20
+    sorts = [oddities.PARTS, oddities.ORIENTATION, oddities.VALUES, oddities.FILES]  # in this order
     for name in drawn:
-        assert 2 <= len(name.split(" & ")) <= 4
-        assert set(name.split(" & ")) <= KINDS.keys()
+        found = [next(index for index, kinds in enumerate(sorts) if kind in kinds) for kind in name.split(" & ")]
+        assert 2 <= len(found) <= 4
+        assert found == sorted(set(found))
 
 
 def test_the_way_of_a_scan(tmp_path, monkeypatch, capsys):
@@ -102,6 +105,35 @@ def test_the_least_evidence_is_told_with_its_scan():
     assert least_evidence(rows) == "agreement 0.800 (b), lead 7.000 (a), arrangement 1.000 (a)"
     assert least_evidence([*rows, row("empty")]) == least_evidence(rows)
     assert least_evidence([row("empty")]) == ""
+
+
+def test_a_scan_that_is_refused_as_it_is_is_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models())
+    monkeypatch.setattr(oddities, "_run", lambda *_, **__: {"status": "failed", "error": "a.nii.gz: too thin"})
+    scan = save_nifti(tmp_path / "a_0000.nii.gz", np.zeros((4, 4, 4), np.int16), lps_affine((1, 1, 1)))
+    monkeypatch.setattr(sys, "argv", ["oddities", str(scan), "--undamaged"])
+    with pytest.raises(SystemExit) as exit_info:
+        oddities.main()
+    assert exit_info.value.code == 1
+    assert "refused  a.nii.gz: too thin" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--undamaged", "--mixtures", "2"], "--undamaged is of the scans as they are"),
+        (["--undamaged", "--write"], "--write goes with all kinds"),
+        (["--mixtures", "501"], "--mixtures must be 500 at the most"),
+        (["--undamaged", "--system", "nobody"], "nobody.toml: cannot be read"),
+    ],
+)
+def test_options_that_make_no_sense_are_said(tmp_path, monkeypatch, capsys, options, said):
+    scan = save_nifti(tmp_path / "a_0000.nii.gz", np.zeros((4, 4, 4), np.int16), lps_affine((1, 1, 1)))
+    monkeypatch.setattr(sys, "argv", ["oddities", str(scan), *options])
+    with pytest.raises(SystemExit) as exit_info:
+        oddities.main()
+    assert exit_info.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_document_is_written_between_its_marks(tmp_path, monkeypatch):

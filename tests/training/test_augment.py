@@ -80,7 +80,7 @@ def stomach_in_fat():
 def test_a_stomach_holds_fluid_below_and_gas_in_front():
     """Wall of one voxel: the lumen is 3 to 7, its front 40 % (3, 4) gas; y runs from front to back."""
     image, labels = stomach_in_fat()
-    got = augment.fill_lumen(image, labels, 11, wall=1, content=20.0, gas=0.4)
+    got = augment.fill_lumen(image, labels, 11, wall=(1, 1, 1), content=20.0, gas=0.4)
     # in the middle of the lumen all of the new content; at its faces two thirds, one third a voxel further out
     along_y = got[5, :, 5]
     expected = [-90, -90, 60 + (-1000 - 60) / 3, 60 + (-1000 - 60) * 2 / 3, -1000, 20, 20, 20 + 40 / 3, 60 - 40 / 3]
@@ -91,7 +91,7 @@ def test_a_stomach_holds_fluid_below_and_gas_in_front():
 
 def test_without_gas_front_and_back_are_alike():
     image, labels = stomach_in_fat()
-    along_y = augment.fill_lumen(image, labels, 11, wall=1, content=20.0, gas=0.0)[5, :, 5]
+    along_y = augment.fill_lumen(image, labels, 11, wall=(1, 1, 1), content=20.0, gas=0.0)[5, :, 5]
     torch.testing.assert_close(along_y, along_y.flip(0))
     assert along_y[2:9].min() == 20
 
@@ -99,28 +99,37 @@ def test_without_gas_front_and_back_are_alike():
 def test_gas_that_was_there_goes_from_the_surface_on():
     image, labels = stomach_in_fat()
     image[2:9, 2:9, 2:9] = -1000
-    got = augment.fill_lumen(image, labels, 11, wall=3, content=20.0, gas=0.0)
+    got = augment.fill_lumen(image, labels, 11, wall=(3, 3, 3), content=20.0, gas=0.0)
     torch.testing.assert_close(got[3:8, 3:8, 3:8], torch.full((5, 5, 5), 20.0))
 
 
 def test_the_noise_of_a_scan_stays_in_a_refilled_lumen():
     image, labels = stomach_in_fat()
     noisy = augment.add_noise(image, 10.0, 0)
-    got = augment.fill_lumen(noisy, labels, 11, wall=1, content=20.0, gas=0.0)
+    got = augment.fill_lumen(noisy, labels, 11, wall=(1, 1, 1), content=20.0, gas=0.0)
     inside = got[4:7, 4:7, 4:7]
     assert inside.mean().item() == pytest.approx(20, abs=3)
     assert 7 < inside.std().item() < 13
 
 
+def test_a_wall_is_as_thick_as_is_asked_for_on_each_axis():
+    """Of voxels 2 to 8 the lumen is 3 to 7 along z, 4 to 6 along y, 5 along x."""
+    image, labels = stomach_in_fat()
+    got = augment.fill_lumen(image, labels, 11, wall=(1, 2, 3), content=300.0, gas=0.0)
+    changed = (got != image).nonzero()  # the lumen, and a voxel around it that is smoothed
+    assert changed.amin(0).tolist() == [2, 3, 4]
+    assert changed.amax(0).tolist() == [8, 7, 6]
+
+
 @pytest.mark.parametrize("wall", [4, 9])
 def test_an_organ_that_is_all_wall_stays(wall):
     image, labels = stomach_in_fat()
-    assert torch.equal(augment.fill_lumen(image, labels, 11, wall=wall, content=20.0, gas=0.5), image)
+    assert torch.equal(augment.fill_lumen(image, labels, 11, wall=(wall, wall, wall), content=20.0, gas=0.5), image)
 
 
 def test_an_absent_organ_has_no_lumen():
     image, labels = stomach_in_fat()
-    assert torch.equal(augment.fill_lumen(image, labels, 12, wall=1, content=20.0, gas=0.5), image)
+    assert torch.equal(augment.fill_lumen(image, labels, 12, wall=(1, 1, 1), content=20.0, gas=0.5), image)
 
 
 def test_shift_organs_moves_an_organ_and_blurs_the_edge():

@@ -19,6 +19,7 @@ STAGES = [
     }
     for run, steps in (("first", 100), ("second", 20))
 ]
+LATER = STAGES[1] | {"run": "third", "patients": ["A", "B"]}
 
 
 def test_the_mean_of_three():
@@ -60,6 +61,7 @@ def test_a_run_and_one_on_its_way(tmp_path, way_of_the_other):
     ("changes", "history", "message"),
     [
         pytest.param({}, STAGES[1:], "other/averaged.pt: is not on the way to run/averaged.pt", id="a stranger"),
+        pytest.param({}, [*STAGES, LATER], "other/averaged.pt: is not on the way to run/averaged.pt", id="beyond it"),
         pytest.param({}, [], "other/averaged.pt: is not on the way to run/averaged.pt", id="of no past"),
         pytest.param({}, [{"name": "fine"}], "its past is not as training.train wrote it", id="a damaged past"),
         pytest.param({"low": -200.0}, STAGES, "other/averaged.pt: sees another scale of HU", id="another scale"),

@@ -243,14 +243,17 @@ def test_thick_slices_are_so_many_mm_whatever_the_sample_is():
 
 
 def refilled(organ, seed):
-    """Down the middle of a block of an organ, y from front to back; stomachs are refilled with 200 to 300 HU."""
+    """Down the middle of a block of an organ, y from front to back; stomachs are refilled with 200 to 300 HU.
+
+    Voxels are as long as the wall is thick at the most, but along y.
+    """
     quiet = {name: 0.0 for name in dir(FINE.augmentation) if name.endswith("_probability")}
     quiet["fill_probability"] = 1.0
     choice = replace(FINE.augmentation, **quiet, hollow_organs=(11,), wall_mm=(2.0, 4.0), fill_hu=(200.0, 300.0))
     image = torch.full((15, 15, 15), 40.0)
     labels = torch.zeros(15, 15, 15, dtype=torch.uint8)
     labels[1:14, 1:14, 1:14] = organ
-    got, left = sample.disturb(image, labels, choice, (2.0, 2.0, 2.0), FINE.intensity, np.random.default_rng(seed))
+    got, left = sample.disturb(image, labels, choice, (4.0, 2.0, 4.0), FINE.intensity, np.random.default_rng(seed))
     assert torch.equal(left, labels)
     return got[7, :, 7]
 
@@ -386,3 +389,17 @@ def test_whose_labels_a_sample_has():
     assert pseudo(["other"]) == [True] * 20
     assert set(pseudo(["hand_1", "other"])) == {True, False}
     assert pseudo(["other"], replace(recipe, sampling=replace(recipe.sampling, phantom_share=1.0))) == [False] * 20
+
+
+STITCHED = {"stitched_share": 1.0, "slab_share": 0.0, "padded_share": 0.0, "body_mm": 1.0}
+
+
+def test_a_phantom_in_a_stitched_body_makes_no_labels_pseudo():
+    """One piece a body, of which one in five is a phantom."""
+    recipe = quiet(LOCALISER)
+    recipe = replace(recipe, sampling=replace(recipe.sampling, **STITCHED))
+    stage = replace(LOCALISER.stages[0], shape=(8, 8, 8))
+    sampler = Sampler(InMemory([body("other")]), recipe, stage)
+    found = [sampler.draw_with_origin(np.random.default_rng(seed)) for seed in range(60)]
+    assert 3 < sum(not pseudo for *_, pseudo in found) < 25
+    assert not any(labels.any() for _, labels, pseudo in found if not pseudo)

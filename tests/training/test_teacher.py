@@ -7,7 +7,8 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 
 from tests.shared import SHARED, skip  # noqa: E402
 from training import teacher  # noqa: E402
-from training.teacher import Teacher  # noqa: E402
+from training.recipe import Intensity  # noqa: E402
+from training.teacher import Card, Teacher  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -37,6 +38,42 @@ def test_probabilities_on_the_grid_that_is_asked_for(folder):
     assert (got[:, 1, ..., :2] < 0.01).all()
     assert (got[:, 1, ..., 3:] > 0.99).all()
     assert not got.is_inference()
+
+
+class Neighbours(torch.nn.Module):
+    """Class 1 by the sum of what is shown along x, wherever it lies."""
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        whole = volume.sum(4, keepdim=True).expand_as(volume)
+        return torch.cat([whole * 0, whole], 1)
+
+
+def test_what_is_missing_to_a_multiple_is_air(folder):
+    """Six voxels of the mean along x and two of air, at -2: a score of -4."""
+    torch.jit.trace(Neighbours(), torch.zeros(1, 1, 8, 8, 8)).save(str(folder / "teacher.pt"))
+    got = Teacher(folder, CPU).probabilities(torch.zeros(1, 1, 8, 8, 6), (2.0, 1.0, 1.0), (8, 8, 6))
+    torch.testing.assert_close(got[:, 1], torch.full((1, 8, 8, 6), -4.0).sigmoid(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("teacher.json", "{", "teacher.json: not as training.teacher writes it"),
+        ("teacher.json", '{"spacing_mm": [1, 1, 1]}', "teacher.json: not as training.teacher writes it: 'multiple'"),
+        ("teacher.json", '{"spacing_mm": [1, 0, 1], "multiple": 8, "intensity": 3}', "teacher.json: not as"),
+        ("teacher.pt", "rubbish", "teacher.pt: cannot be loaded: .*; convert it again"),
+    ],
+)
+def test_a_damaged_folder_is_a_line(folder, name, text, said):
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=said):
+        Teacher(folder, CPU)
+
+
+@pytest.mark.parametrize(("spacing", "multiple"), [((1.0, 0.0, 1.0), 8), ((1.0, 1.0), 8), ((1.0, 1.0, 1.0), 0)])
+def test_a_card_of_no_sense_is_refused(spacing, multiple):
+    with pytest.raises(ValueError, match="spacing_mm must be three lengths above 0 and multiple 1 or more"):
+        Card(spacing, multiple, Intensity(-100, 100, 0, 50))
 
 
 @pytest.mark.slow

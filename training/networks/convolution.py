@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from training.arithmetic import HAS_NUMBA
 
 KERNELS = ((3, 3, 3), (1, 3, 3))
-AT_ONCE = 4  # outputs whose gradients are summed in one pass
+AT_ONCE = 4  # outputs whose gradients are summed in one pass; `convolution_loops` is written for four
 MOST_CHANNELS = 128  # of one side; above, and in small volumes, oneDNN's gradients are as fast
 FEWEST_VOXELS = 1000
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.networks.convolution import AT_ONCE, KERNELS
+
 # torch's own kind of threads; those of TBB, numba's first choice, complain of every process that is forked
 config.THREADING_LAYER_PRIORITY = ["omp", "workqueue", "tbb"]  # type: ignore[attr-defined]
 
@@ -85,9 +87,14 @@ def _gradient(volume: Slices, slope: Slices, width: int, out: NDArray[np.float32
 def weight_gradient(features: Tensor, slope: Tensor, kernel: tuple[int, ...]) -> Tensor:
     """Of a convolution that keeps its input's size: (output, input, *kernel).
 
-    features: (batch, input, z, y, x). slope: of what came out, (batch, output, z, y, x), outputs a multiple of 4. Both
-    float32. kernel: (3, 3, 3) or (1, 3, 3).
+    features: (batch, input, z, y, x). slope: of what came out, (batch, output, z, y, x), outputs a multiple of AT_ONCE.
+    Both float32. kernel: one of KERNELS. ValueError for others: the loops check nothing.
     """
+    if kernel not in KERNELS or slope.shape[1] % AT_ONCE or {features.dtype, slope.dtype} != {torch.float32}:
+        raise ValueError(
+            f"kernels of {KERNELS}, outputs a multiple of {AT_ONCE}, float32; found {kernel}, {slope.shape[1]}, "
+            f"{features.dtype} and {slope.dtype}"
+        )
     out = np.zeros((slope.shape[1], features.shape[1], *kernel), np.float32)
     around = kernel[0] // 2
     for sample, of_sample in zip(features.detach(), slope.detach(), strict=True):

@@ -258,7 +258,9 @@ def _bits(volume: Tensor) -> Volumes:
 def depthwise(volume: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.conv3d` with groups=channels and padding=side // 2, weights (channel, 1, side, side, side).
 
-    Sides: one of SIDES. Volumes: of one of DTYPES.
+    ValueError for other sides than SIDES and other dtypes than DTYPES: the loops check neither.
     """
+    if weight.shape[-1] not in SIDES or volume.dtype not in DTYPES:
+        raise ValueError(f"sides of {SIDES} and volumes of {DTYPES}, found {weight.shape[-1]} and {volume.dtype}")
     result: Tensor = DepthwiseConvolution.apply(volume, weight, bias)  # type: ignore[no-untyped-call]
     return result

@@ -209,7 +209,12 @@ def test_a_localisers_scores_cover_its_volume(tmp_path, stride, message):
         pytest.param(FINE, network(classes=13), "fields labels and window of bundle.json ask for 14", id="too few"),
         pytest.param(FINE, network(classes=15), "fields labels and window of bundle.json ask for 14", id="too many"),
         pytest.param(LOCALISER, network(classes=15), "fields labels and shape of bundle.json ask", id="in phase one"),
-        pytest.param(FINE, network(stride=2), "classes on that grid$", id="scores at half the window"),
+        pytest.param(
+            FINE,
+            network(stride=2),
+            "14 classes on that grid, or of every voxel of a block",
+            id="scores at half the window",
+        ),
         pytest.param(FINE, network(squeezed=True), "gives scores of shape", id="an axis is lost"),
         pytest.param(FINE, network(volume=(16, 16, 16)), "its input is .* field window says", id="the smallest only"),
         pytest.param(FINE, network(volume=FINE.window.largest), "its input is .* field window", id="the largest only"),

@@ -77,5 +77,6 @@ def test_organs_that_are_not_there_are_not_asked_about(relations):
 
 
 def test_a_speck_lies_nowhere():
-    labels = blocks(((0, 0, 0), (6, 6, 6)), ((7, 7, 7), (8, 8, 8)), shape=(8, 8, 8))
+    """A voxel that is looked at, below the liver, of which a relation says that it is above."""
+    labels = blocks(((0, 0, 0), (6, 6, 6)), ((6, 6, 6), (7, 7, 7)), shape=(8, 8, 8))
     assert arrangement(labels, [(2, 1, 0)]) == 1

@@ -68,7 +68,7 @@ def test_crops(sample):
     assert np.count_nonzero(box.organs) == np.count_nonzero(sample.organs)
     with pytest.raises(ValueError, match="above the organs"):
         damages.above_organs(sample)
-    with pytest.raises(ValueError, match="zero-size"):
+    with pytest.raises(ValueError, match="label 4 is not there"):
         damages.box_around(sample, 4)
 
 

@@ -43,6 +43,16 @@ def test_it_begins_as_batch_norm():
     assert got.flatten().tolist() == pytest.approx([-1, 1], abs=1e-4)
 
 
+@pytest.mark.parametrize("steps", [0, 1], ids=["the first one", "a later one"])
+def test_a_batch_that_is_not_finite_leaves_no_trace(steps):
+    norm = BatchRenorm(1).train()
+    norm.steps.fill_(steps)
+    norm(torch.full((1, 1, 2, 2, 2), float("nan")))
+    assert float(norm.steps) == steps
+    assert (float(norm.mean), float(norm.variance)) == (0, 1)
+    assert torch.isfinite(norm(torch.randn(1, 1, 2, 2, 2))).all()
+
+
 def test_statistics_of_bfloat16_features_are_float32():
     norm = BatchRenorm(2).train()
     got = norm(torch.randn(1, 2, 4, 4, 4).bfloat16())

@@ -38,6 +38,16 @@ def test_a_gradient_by_hand():
     assert not got[:, :, :, [0, 2]].any()  # rows of padding
 
 
+@pytest.mark.parametrize(
+    ("outputs", "kernel", "dtype"),
+    [(6, (3, 3, 3), torch.float32), (4, (3, 3, 1), torch.float32), (4, (3, 3, 3), torch.float64)],
+)
+def test_what_the_loops_are_not_written_for_is_refused(outputs, kernel, dtype):
+    features, slope = torch.zeros(1, 1, 2, 2, 2, dtype=dtype), torch.zeros(1, outputs, 2, 2, 2, dtype=dtype)
+    with pytest.raises(ValueError, match="outputs a multiple of 4, float32; found"):
+        weight_gradient(features, slope, kernel)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("kernel", [(3, 3, 3), (1, 3, 3)])

@@ -43,6 +43,12 @@ def test_values_and_gradients_are_those_of_torch(shape, side):
     )
 
 
+@pytest.mark.parametrize(("side", "dtype"), [(9, torch.float32), (1, torch.float32), (3, torch.float64)])
+def test_what_the_loops_are_not_written_for_is_refused(side, dtype):
+    with pytest.raises(ValueError, match=r"sides of \(3, 5, 7\) and volumes of"):
+        depthwise(torch.zeros(1, 1, 2, 2, 2, dtype=dtype), torch.zeros(1, 1, side, side, side))
+
+
 def test_bfloat16_is_rounded_as_torch_rounds_it():
     """Ties to even, subnormal numbers, and what rounds up to infinity."""
     wanted = torch.tensor([0x3F808000, 0x3F818000, 0x3F80FFFF, 0x00008001, 0x7F7FFFFF], dtype=torch.int32)
