@@ -7,12 +7,14 @@ the scan, have the image's fine network with its weights, and run as plain proce
 
 Writes the benchmark as Markdown with a CSV file of every run, and masks under build/compare. Nothing else may run
 meanwhile: the load is looked at before each run. Contenders need an environment of their own, which
-`sh scripts/contenders` makes.
+`sh scripts/contenders` makes. ONEDNN_MAX_CPU_ISA in the environment holds all to the instructions of an older CPU, but
+for ONNX Runtime: leave it out then (--only).
 
 Example: python -m evaluation.compare --image viscera --cases ../shared/cases/hcc_006_0000.nii.gz --rounds 3
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from evaluation.benchmark.report import COLUMNS, MARK, Comparison, Turn, write_b
 from evaluation.benchmark.roster import NAMES, contenders
 from evaluation.benchmark.rounds import scores_of, turns
 from evaluation.efficiency.containers import Engine
+from evaluation.efficiency.machine import HELD_TO
 from evaluation.efficiency.timing import DONE, scan_paths
 from evaluation.shared.own_files import refuse_foreign
 
@@ -98,7 +101,7 @@ def _compare(arguments: argparse.Namespace) -> bool:
             engine=engine.version(),
             image=engine.identity(image),
             python=python,
-            command=shlex.join(["python", "-m", "evaluation.compare", *sys.argv[1:]]),
+            command=_held_to() + shlex.join(["python", "-m", "evaluation.compare", *sys.argv[1:]]),
             remark=arguments.remark or "",
         )
         write_benchmark(comparison, arguments.out)
@@ -107,6 +110,10 @@ def _compare(arguments: argparse.Namespace) -> bool:
             scores = scores_of(entrants, cases, arguments.scored, WORK)
             write_benchmark(replace(comparison, scores=scores), arguments.out)
     return any(turn.timed.status != DONE for turn in done)
+
+
+def _held_to() -> str:
+    return f"{HELD_TO}={os.environ[HELD_TO]} " if HELD_TO in os.environ else ""
 
 
 if __name__ == "__main__":

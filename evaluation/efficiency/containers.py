@@ -16,6 +16,7 @@ import requests
 from app.errors import SetupError
 from evaluation.efficiency.archives import check_tags
 from evaluation.efficiency.cgroup import find_cgroup
+from evaluation.efficiency.machine import HELD_TO
 from evaluation.efficiency.measure import Probe, Run, Usage, measure
 from evaluation.shared.protocol import CONTAINER_COMMAND, INPUTS, OUTPUTS
 
@@ -141,13 +142,15 @@ def run_container(
 ) -> ContainerRun:
     """One fresh container on what lies in `inputs`; what it prints goes into `log`.
 
-    The command is the organisers', with --network none (unless `network`), --cpuset-cpus where `cpus` says which, and
-    with a file for the container's id beside the log, by which its cgroup is found.
+    The command is the organisers', with --network none (unless `network`), --cpuset-cpus where `cpus` says which, the
+    instructions that it is held to, if the environment says so (`machine.HELD_TO`), and with a file for the container's
+    id beside the log, by which its cgroup is found.
     """
     identity = log.with_name("container")
     command = ["docker", "container", "run", "-m", memory, "--name", image.team, "--rm", "--cidfile", str(identity)]
     command += [] if network else ["--network", "none"]
     command += ["--cpuset-cpus", cpus] if cpus else []
+    command += ["-e", HELD_TO] if HELD_TO in os.environ else []
     command += ["-v", f"{inputs.resolve()}/:{INPUTS}", "-v", f"{outputs.resolve()}/:{OUTPUTS}"]
     command += [image.name, *CONTAINER_COMMAND]
     probe = _ContainerProbe(engine, identity)

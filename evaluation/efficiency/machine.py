@@ -1,4 +1,8 @@
-"""Machine: on what something was measured, and whether anything else was running there."""
+"""Machine: on what something was measured, and whether anything else was running there.
+
+`ONEDNN_MAX_CPU_ISA=AVX2` in the environment holds OpenVINO and torch to the instructions of an older CPU, in a measured
+container, too; ONNX Runtime and numpy do not know it.
+"""
 
 import os
 import platform
@@ -11,6 +15,9 @@ import psutil
 
 QUIET_PERCENT = 5.0  # of all CPUs; what other programs use below it counts as nothing
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8")  # what engines choose their kernels by
+
+NONE_KNOWN = "none of " + ", ".join(INSTRUCTIONS)
+HELD_TO = "ONEDNN_MAX_CPU_ISA"  # environment variable
 
 LIST_VERSIONS = """
 import importlib.metadata, sys
@@ -26,10 +33,10 @@ def describe() -> dict[str, str]:
     pairs = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
     named = {name.strip(): value.strip() for name, _, value in pairs}
     known = set(named.get("flags", "").split())
+    held = f"; held to {os.environ[HELD_TO]} ({HELD_TO})" if HELD_TO in os.environ else ""
     return {
         "processor": f"{named.get('model name', platform.processor())}, {os.cpu_count()} CPUs",
-        "instructions": ", ".join(name for name in INSTRUCTIONS if name in known)
-        or "none of " + ", ".join(INSTRUCTIONS),
+        "instructions": (", ".join(name for name in INSTRUCTIONS if name in known) or NONE_KNOWN) + held,
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
     }

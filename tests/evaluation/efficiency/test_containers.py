@@ -133,6 +133,7 @@ def test_the_organisers_command(engine, image, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(containers, "measure", recorded)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     for network in (False, True):
         with pytest.raises(KeyboardInterrupt), workspace(tmp_path) as place:
             container_timer(engine, image, network=network)(scan(tmp_path, "fine"), place)
@@ -143,6 +144,13 @@ def test_the_organisers_command(engine, image, tmp_path, monkeypatch):
     line += f"-v {place.outputs}/:/workspace/outputs/ {NAME}:latest /bin/bash -c"
     assert plain == [*line.split(), "sh predict.sh"]
     assert [word for word in first if word not in second and "/workspace" not in word] == ["--network", "none"]
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    with pytest.raises(KeyboardInterrupt), workspace(tmp_path) as place:
+        container_timer(engine, image, network=True)(scan(tmp_path, "fine"), place)
+    assert [word for word in commands[-1] if word not in commands[1] and "/" not in word] == [
+        "-e",
+        "ONEDNN_MAX_CPU_ISA",
+    ]
 
 
 def test_images_by_archive_and_by_name(engine, image, tmp_path):
