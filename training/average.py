@@ -5,7 +5,6 @@ soups", arXiv 2203.05482). What comes out is a run to export or to start from.
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from app.errors import VisceraError
-from training.run_files import AVERAGED, HISTORY, read_past
+from training.run_files import AVERAGED, read_past, write_run
 from training.start import Start, read_start
 
 
@@ -36,13 +35,7 @@ def average(run: Path, others: Sequence[Path], out: Path) -> None:
     except (LookupError, TypeError) as error:
         raise ValueError(f"{run}, or what it is averaged with: its past is not as training.train wrote it") from error
     named = "the mean of " + " and ".join(start.name for start in starts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as name:  # so that what is there is whole
-        unfinished = Path(name) / out.name
-        unfinished.mkdir()
-        torch.save(mean([start.weights for start in starts]), unfinished / AVERAGED)
-        torch.save(past | {"started_from": named}, unfinished / HISTORY)
-        unfinished.rename(out)
+    write_run(out, mean([start.weights for start in starts]), past | {"started_from": named})
 
 
 def mean(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ SMALLEST_SIDE = 3
 PARTIAL_CONVOLUTION_STRIDE = 2  # of its scores; its features end at 4, interpolation brings them to 2
 
 LESION = 14  # the challenge's id of a lesion
-NORMS = ("batch-renorm", "instance")
+NORMS = ("batch-renorm", "instance", "fixed")
 NETWORKS = ("plain-unet", "partial-convolution", "half-resolution", "nnunet", "scale-aware")
 
 # Strides into every level of an nnU-Net, (z, y, x), the finest first; `networks/nnunet.py` has the rest of each plan.

@@ -2,14 +2,17 @@
 
 import csv
 import os
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 CHECKPOINT = "checkpoint.pt"  # everything needed to go on
 AVERAGED = "averaged.pt"  # the weights to ship
-HISTORY = "history.pt"  # of a run that was carried home without its checkpoint: what that said of the past
+HISTORY = "history.pt"  # of a run without a checkpoint, carried home or made of others: its past
 METRICS = "metrics.csv"
 EVALUATIONS = "evaluations.csv"
 CURVES = "curves.png"
@@ -42,6 +45,17 @@ def read_saved(path: Path) -> Any:
         raise
     except Exception as error:  # other bytes than torch's make its unpickler raise almost anything
         raise ValueError(f"{path}: not what training.train wrote, or damaged") from error
+
+
+def write_run(out: Path, weights: Mapping[str, Tensor], past: Mapping[str, Any]) -> None:
+    """A run of averaged weights and a past, whole or not at all; to export, or to start another one from."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as name:
+        unfinished = Path(name) / out.name
+        unfinished.mkdir()
+        torch.save(dict(weights), unfinished / AVERAGED)
+        torch.save(dict(past), unfinished / HISTORY)
+        unfinished.rename(out)
 
 
 def append_row(table: Path, header: list[str], row: list[Any]) -> None:

@@ -14,12 +14,17 @@ from torch import Tensor, nn
 from training.networks.batch_renorm import BatchRenorm
 from training.networks.convolution import Convolution
 from training.networks.depthwise import Depthwise
+from training.networks.fixed_norm import FixedNorm
 from training.networks.pointwise import Pointwise, mapped
 
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
 MakeNorm = Callable[[int], nn.Module]  # of so many channels
-NORMS: dict[str, MakeNorm] = {"batch-renorm": BatchRenorm, "instance": partial(nn.InstanceNorm3d, affine=True)}
+NORMS: dict[str, MakeNorm] = {
+    "batch-renorm": BatchRenorm,
+    "instance": partial(nn.InstanceNorm3d, affine=True),
+    "fixed": FixedNorm,
+}
 
 
 def space_to_depth(volume: Tensor) -> Tensor:

@@ -100,9 +100,10 @@ def test_a_network_of_instance_norm_begins_with_the_weights_of_one_of_batch_reno
 
 
 @pytest.mark.slow
-def test_in_use_the_norms_are_part_of_the_convolutions():
+@pytest.mark.parametrize("norm", ["batch-renorm", "fixed"])
+def test_in_use_the_norms_are_part_of_the_convolutions(norm):
     openvino = pytest.importorskip("openvino")
-    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1)
+    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1, norm=norm)
     volume = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     network.train()(volume)  # so that the running statistics are not those of nothing
     model = openvino.convert_model(network.eval(), example_input=volume)

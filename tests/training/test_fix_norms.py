@@ -1,0 +1,94 @@
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
+
+from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
+from training import fix_norms as module  # noqa: E402
+from training.export import trained_network  # noqa: E402
+from training.fix_norms import fix_norms, statistics  # noqa: E402
+from training.networks import build_network  # noqa: E402
+from training.recipe import as_table, load_recipe  # noqa: E402
+from training.run_files import read_past, read_saved  # noqa: E402
+from training.start import read_start  # noqa: E402
+from training.train import Run  # noqa: E402
+
+CPU = torch.device("cpu")
+HALF = TINY.replace('kind = "plain-unet"', 'kind = "half-resolution"\nnorm = "instance"')
+HALF = HALF.replace("[16, 16, 16]", "[24, 24, 24]").replace("[16, 16, 24]", "[24, 24, 24]")
+
+
+def test_statistics_are_means_over_samples_by_hand():
+    """1 and 3: mean 2, variance 1. 0 and 8: mean 4, variance 16."""
+    network = torch.nn.Sequential(torch.nn.InstanceNorm3d(1))
+    samples = [np.array(pair, np.float32).reshape(1, 1, 1, 1, 2) for pair in ((1, 3), (0, 8))]
+    found = statistics(network, iter(samples))
+    assert {name: value.tolist() for name, value in found.items()} == {"0.mean": [3], "0.variance": [8.5]}
+    assert not network[0]._forward_pre_hooks
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Of random weights, as far as its last stage."""
+    torch.manual_seed(0)
+    recipe = load_recipe(write_recipe(tmp_path, HALF))
+    made = Run(recipe, tmp_path / "run", CPU)
+    made.stage = 1
+    made.save()
+    return made
+
+
+def test_of_the_one_sample_they_were_measured_on_scores_are_the_same(run, tmp_path, monkeypatch):
+    sample = np.random.default_rng(0).normal(0, 1, (1, 1, 24, 24, 24)).astype(np.float32)
+    monkeypatch.setattr(module, "calibration_inputs", lambda *_: iter([sample]))
+    fix_norms(run.recipe, run.out, tmp_path, tmp_path / "fixed")
+    fixed = replace(run.recipe, network=replace(run.recipe.network, norm="fixed"))
+    with torch.inference_mode():
+        before = trained_network(run.recipe, run.out)(torch.from_numpy(sample))
+        network = trained_network(fixed, tmp_path / "fixed")
+        torch.testing.assert_close(network(torch.from_numpy(sample)), before, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(network(torch.from_numpy(3 * sample)), before, atol=1e-2)  # instance norms are
+
+
+def test_what_comes_out_is_a_run_to_start_from(run, tmp_path, monkeypatch, capsys):
+    data = write_data(tmp_path / "data")
+    arguments = [str(tmp_path / "tiny.toml"), "--run", str(run.out), "--data", str(data)]
+    monkeypatch.setattr(sys, "argv", ["fix_norms", *arguments, "--out", str(tmp_path / "fixed")])
+    module.main()
+    assert "the same weights, with fixed norms" in capsys.readouterr().out
+    past = read_past(tmp_path / "fixed")
+    assert past["started_from"] == "run/averaged.pt, its norms fixed"
+    assert past["recipe"]["network"]["norm"] == "fixed"
+    assert past["recipe"] | {"network": 0} == as_table(run.recipe) | {"network": 0}
+    weights = read_saved(tmp_path / "fixed" / "averaged.pt")
+    expected = build_network(replace(run.recipe.network, norm="fixed"), run.recipe.classes).state_dict()
+    assert weights.keys() == expected.keys()
+    assert any(float(value.abs().max()) > 0 for name, value in weights.items() if name.endswith(".mean"))
+    assert read_start(tmp_path / "fixed" / "averaged.pt", "fine").weights.keys() == expected.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TINY, 'tiny: needs a half-resolution network of norm = "instance"'),
+        (HALF.replace('"instance"', '"fixed"'), 'needs a half-resolution network of norm = "instance"'),
+        (HALF.replace("steps = 20", "steps = 21"), "run: trained with another recipe"),
+    ],
+)
+def test_what_it_cannot_do_is_said_and_nothing_is_written(run, tmp_path, monkeypatch, capsys, text, said):
+    recipe = write_recipe(tmp_path, text)
+    arguments = [str(recipe), "--run", str(run.out), "--data", str(tmp_path), "--out", str(tmp_path / "fixed")]
+    monkeypatch.setattr(sys, "argv", ["fix_norms", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "fixed").exists()
+
+
+def test_a_folder_that_is_there_is_left_alone(run, tmp_path):
+    with pytest.raises(ValueError, match="run: is there already; name a new folder"):
+        fix_norms(run.recipe, run.out, tmp_path, run.out)

@@ -1,0 +1,92 @@
+"""Fix norms: `python -m training.fix_norms RECIPE --run RUN --data DATA --out NEW`. Instance norms become fixed ones.
+
+Each instance norm of a run's averaged weights takes its mean and variance from the window that it is shown. Here they
+are measured on undisturbed samples of training, those that INT8 is calibrated on, and written down. What comes out is a
+run of a network of `norm = "fixed"`, to train on from (some hundred steps bring back what was lost) or to export.
+"""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from app.errors import VisceraError
+from training.export import calibration_inputs
+from training.networks import build_network
+from training.recipe import Recipe, as_table, changed_fields, load_recipe
+from training.run_files import AVERAGED, read_past, read_saved, write_run
+from training.start import start_name
+
+INSTANCE, FIXED = "instance", "fixed"
+
+
+def fix_norms(recipe: Recipe, run: Path, data: Path, out: Path) -> None:
+    """A new run in `out`: that of `recipe`, whose network has instance norms, with fixed ones in their place.
+
+    ValueError for a network of other norms, for a run of another recipe, and where `out` is there already.
+    """
+    if out.exists():
+        raise ValueError(f"{out}: is there already; name a new folder")
+    if recipe.network.kind != "half-resolution" or recipe.network.norm != INSTANCE:
+        raise ValueError(f'{recipe.name}: needs a half-resolution network of norm = "{INSTANCE}"')
+    past = read_past(run)
+    if changed := changed_fields(past["recipe"], as_table(recipe)):
+        raise ValueError(f"{run}: trained with another recipe ({', '.join(changed)})")
+    network = build_network(recipe.network, recipe.classes)
+    network.load_state_dict(read_saved(run / AVERAGED))
+    samples = calibration_inputs(recipe, data, recipe.export.calibration_samples)
+    fixed = replace(recipe, network=replace(recipe.network, norm=FIXED))
+    weights = network.state_dict() | statistics(network, samples)
+    new = {"recipe": as_table(fixed), "started_from": f"{start_name(run / AVERAGED)}, its norms fixed"}
+    write_run(out, weights, past | new)
+
+
+def statistics(network: nn.Module, samples: Iterable[NDArray[np.float32]]) -> dict[str, Tensor]:
+    """`mean` and `variance` by the name of each instance norm of the network: means of what it saw in the samples.
+
+    samples: volumes (1, 1, z, y, x) as the network is given them.
+    """
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def note(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        variance, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3, 4), correction=0)
+        seen.setdefault(name, []).append((mean, variance))
+
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.InstanceNorm3d)}
+    hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in norms.items()]
+    network.eval()
+    with torch.inference_mode():
+        for sample in samples:
+            network(torch.from_numpy(sample))
+    for hook in hooks:
+        hook.remove()
+    found: dict[str, Tensor] = {}
+    for name, pairs in seen.items():
+        means, variances = zip(*pairs, strict=True)
+        found |= {f"{name}.mean": torch.stack(means).mean(0), f"{name}.variance": torch.stack(variances).mean(0)}
+    return found
+
+
+def main() -> None:
+    """Parses the arguments, measures, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="TOML file under training/recipes, of the run")
+    parser.add_argument("--run", type=Path, required=True, help="folder that training.train or training.average wrote")
+    parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels, or a pack")
+    parser.add_argument("--out", type=Path, required=True, help="a new run")
+    arguments = parser.parse_args()
+    try:
+        fix_norms(load_recipe(arguments.recipe), arguments.run, arguments.data, arguments.out)
+    except (VisceraError, ValueError, OSError) as error:
+        parser.exit(2, f"{error}\n")
+    print(f"{arguments.out}: the same weights, with fixed norms")
+
+
+if __name__ == "__main__":
+    main()

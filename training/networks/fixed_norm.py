@@ -1,0 +1,29 @@
+"""Fixed norm: features normalised by statistics that were measured once. Tensors (batch, channel, z, y, x)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPSILON = 1e-5  # of a variance, as instance norm has it
+
+
+class FixedNorm(nn.Module):
+    """What an instance norm computes, with the same mean and variance whatever it is shown, in training and in use.
+
+    So it folds into the convolution before it, and scores do not depend on the window. A network is trained with
+    instance norms first, which learn better (`training/RUNS.md`); `training.fix_norms` measures what they saw.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    mean: Tensor
+    variance: Tensor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The shape of `features`."""
+        return F.batch_norm(features, self.mean, self.variance, self.weight, self.bias, eps=EPSILON)
