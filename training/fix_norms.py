@@ -1,8 +1,9 @@
 """Fix norms: `python -m training.fix_norms RECIPE --run RUN --data DATA --out NEW`. Instance norms become fixed ones.
 
-Each instance norm of a run's averaged weights takes its mean and variance from the window that it is shown. Here they
-are measured on undisturbed samples of training, those that INT8 is calibrated on, and written down. What comes out is a
-run of a network of `norm = "fixed"`, to train on from (some hundred steps bring back what was lost) or to export.
+An instance norm takes its mean and variance from the window that it is shown. Here those of a run's finest levels are
+measured on undisturbed samples of training, those that INT8 is calibrated on, and written down. Where voxels are most
+they then are part of the convolutions. What comes out is a run of a network with `fixed_levels`, to export or to train
+on from.
 """
 
 import argparse
@@ -23,28 +24,29 @@ from training.recipe import Recipe, as_table, changed_fields, load_recipe
 from training.run_files import AVERAGED, read_past, read_saved, write_run
 from training.start import start_name
 
-INSTANCE, FIXED = "instance", "fixed"
+INSTANCE = "instance"
 
 
-def fix_norms(recipe: Recipe, run: Path, data: Path, out: Path) -> None:
-    """A new run in `out`: that of `recipe`, whose network has instance norms, with fixed ones in their place.
+def fix_norms(recipe: Recipe, run: Path, data: Path, out: Path, levels: int = 1) -> None:
+    """A new run in `out`: that of `recipe`, whose network has instance norms, with fixed ones in its finest levels.
 
     ValueError for a network of other norms, for a run of another recipe, and where `out` is there already.
     """
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
-    if recipe.network.kind != "half-resolution" or recipe.network.norm != INSTANCE:
-        raise ValueError(f'{recipe.name}: needs a half-resolution network of norm = "{INSTANCE}"')
+    if (recipe.network.kind, recipe.network.norm, recipe.network.fixed_levels) != ("half-resolution", INSTANCE, 0):
+        raise ValueError(f'{recipe.name}: needs a half-resolution network of norm = "{INSTANCE}", none of them fixed')
+    fixed = replace(recipe, network=replace(recipe.network, fixed_levels=levels))
     past = read_past(run)
     if changed := changed_fields(past["recipe"], as_table(recipe)):
         raise ValueError(f"{run}: trained with another recipe ({', '.join(changed)})")
     network = build_network(recipe.network, recipe.classes)
     network.load_state_dict(read_saved(run / AVERAGED))
     samples = calibration_inputs(recipe, data, recipe.export.calibration_samples)
-    fixed = replace(recipe, network=replace(recipe.network, norm=FIXED))
     weights = network.state_dict() | statistics(network, samples)
-    new = {"recipe": as_table(fixed), "started_from": f"{start_name(run / AVERAGED)}, its norms fixed"}
-    write_run(out, weights, past | new)
+    wanted = build_network(fixed.network, fixed.classes).state_dict()
+    new = {"recipe": as_table(fixed), "started_from": f"{start_name(run / AVERAGED)}, with fixed norms ({levels})"}
+    write_run(out, {name: weights[name] for name in wanted}, past | new)
 
 
 def statistics(network: nn.Module, samples: Iterable[NDArray[np.float32]]) -> dict[str, Tensor]:
@@ -80,12 +82,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder that training.train or training.average wrote")
     parser.add_argument("--data", type=Path, required=True, help="folder of scans and labels, or a pack")
     parser.add_argument("--out", type=Path, required=True, help="a new run")
+    parser.add_argument("--levels", type=int, default=1, help="of the finest (default: %(default)s)")
     arguments = parser.parse_args()
     try:
-        fix_norms(load_recipe(arguments.recipe), arguments.run, arguments.data, arguments.out)
+        fix_norms(load_recipe(arguments.recipe), arguments.run, arguments.data, arguments.out, arguments.levels)
     except (VisceraError, ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
-    print(f"{arguments.out}: the same weights, with fixed norms")
+    print(f"{arguments.out}: the same weights, with fixed norms in {arguments.levels} of its levels")
 
 
 if __name__ == "__main__":

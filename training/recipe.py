@@ -19,7 +19,7 @@ SMALLEST_SIDE = 3
 PARTIAL_CONVOLUTION_STRIDE = 2  # of its scores; its features end at 4, interpolation brings them to 2
 
 LESION = 14  # the challenge's id of a lesion
-NORMS = ("batch-renorm", "instance", "fixed")
+NORMS = ("batch-renorm", "instance")
 NETWORKS = ("plain-unet", "partial-convolution", "half-resolution", "nnunet", "scale-aware")
 
 # Strides into every level of an nnU-Net, (z, y, x), the finest first; `networks/nnunet.py` has the rest of each plan.
@@ -109,7 +109,8 @@ class Network:
     stem_stride: how much coarser than the input the first level is (1 for half resolution, whose entry and exit see
     every voxel, and for a plan). supervised_levels: how many of the finest scores the loss sees. plan: of an
     "nnunet", one of PLANS, which gives strides and kernels. depths: of a "scale-aware" network, blocks a level.
-    norm: of a "half-resolution" network, one of NORMS.
+    norm: of a "half-resolution" network, one of NORMS. fixed_levels: of how many of its finest levels the norms are
+    fixed (`training.fix_norms`).
     """
 
     kind: str
@@ -119,14 +120,17 @@ class Network:
     plan: str = ""
     depths: tuple[int, ...] = ()
     norm: str = NORMS[0]
+    fixed_levels: int = 0
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, NETWORKS)
         _one_of("norm", self.norm, NORMS)
         if self.kind == "half-resolution" and (self.stem_stride != 1 or len(self.channels) < 2):
             raise ValueError("a half-resolution network has stem_stride 1 and two levels at least")
-        if self.kind != "half-resolution" and self.norm != NORMS[0]:
+        if self.kind != "half-resolution" and (self.norm != NORMS[0] or self.fixed_levels):
             raise ValueError(f"a {self.kind} network has no choice of norm")
+        if not 0 <= self.fixed_levels <= len(self.channels):
+            raise ValueError(f"fixed_levels must be from 0 to the number of channels, found {self.fixed_levels}")
         if self.kind in ("partial-convolution", "scale-aware") and self.supervised_levels != 1:
             raise ValueError(f"a {self.kind} network has one supervised level")
         self._check_plan()

@@ -41,16 +41,18 @@ def run(tmp_path):
     return made
 
 
-def test_of_the_one_sample_they_were_measured_on_scores_are_the_same(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("levels", [1, 3])
+def test_of_the_one_sample_they_were_measured_on_scores_are_the_same(run, tmp_path, monkeypatch, levels):
     sample = np.random.default_rng(0).normal(0, 1, (1, 1, 24, 24, 24)).astype(np.float32)
     monkeypatch.setattr(module, "calibration_inputs", lambda *_: iter([sample]))
-    fix_norms(run.recipe, run.out, tmp_path, tmp_path / "fixed")
-    fixed = replace(run.recipe, network=replace(run.recipe.network, norm="fixed"))
+    fix_norms(run.recipe, run.out, tmp_path, tmp_path / "fixed", levels)
+    fixed = replace(run.recipe, network=replace(run.recipe.network, fixed_levels=levels))
     with torch.inference_mode():
         before = trained_network(run.recipe, run.out)(torch.from_numpy(sample))
         network = trained_network(fixed, tmp_path / "fixed")
         torch.testing.assert_close(network(torch.from_numpy(sample)), before, atol=1e-4, rtol=1e-4)
-        assert not torch.allclose(network(torch.from_numpy(3 * sample)), before, atol=1e-2)  # instance norms are
+        other = network(torch.from_numpy(3 * sample))  # which to instance norms alone would be the same
+        assert not torch.allclose(other, before, atol=1e-2)
 
 
 def test_what_comes_out_is_a_run_to_start_from(run, tmp_path, monkeypatch, capsys):
@@ -58,13 +60,13 @@ def test_what_comes_out_is_a_run_to_start_from(run, tmp_path, monkeypatch, capsy
     arguments = [str(tmp_path / "tiny.toml"), "--run", str(run.out), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", ["fix_norms", *arguments, "--out", str(tmp_path / "fixed")])
     module.main()
-    assert "the same weights, with fixed norms" in capsys.readouterr().out
+    assert "the same weights, with fixed norms in 1 of its levels" in capsys.readouterr().out
     past = read_past(tmp_path / "fixed")
-    assert past["started_from"] == "run/averaged.pt, its norms fixed"
-    assert past["recipe"]["network"]["norm"] == "fixed"
+    assert past["started_from"] == "run/averaged.pt, with fixed norms (1)"
+    assert past["recipe"]["network"]["fixed_levels"] == 1
     assert past["recipe"] | {"network": 0} == as_table(run.recipe) | {"network": 0}
     weights = read_saved(tmp_path / "fixed" / "averaged.pt")
-    expected = build_network(replace(run.recipe.network, norm="fixed"), run.recipe.classes).state_dict()
+    expected = build_network(replace(run.recipe.network, fixed_levels=1), run.recipe.classes).state_dict()
     assert weights.keys() == expected.keys()
     assert any(float(value.abs().max()) > 0 for name, value in weights.items() if name.endswith(".mean"))
     assert read_start(tmp_path / "fixed" / "averaged.pt", "fine").weights.keys() == expected.keys()
@@ -74,7 +76,10 @@ def test_what_comes_out_is_a_run_to_start_from(run, tmp_path, monkeypatch, capsy
     ("text", "said"),
     [
         (TINY, 'tiny: needs a half-resolution network of norm = "instance"'),
-        (HALF.replace('"instance"', '"fixed"'), 'needs a half-resolution network of norm = "instance"'),
+        (
+            HALF.replace('norm = "instance"', 'norm = "instance"\nfixed_levels = 1'),
+            'needs a half-resolution network of norm = "instance"',
+        ),
         (HALF.replace("steps = 20", "steps = 21"), "run: trained with another recipe"),
     ],
 )

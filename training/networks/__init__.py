@@ -24,7 +24,9 @@ def build_network(network: Network, classes: int) -> SegmentationNetwork:
     if network.kind == "scale-aware":
         return ScaleAwareUNet(channels, classes, depths=network.depths)
     if network.kind == "half-resolution":
-        return HalfResolutionUNet(channels, classes, supervised_levels=levels, norm=network.norm)
+        return HalfResolutionUNet(
+            channels, classes, supervised_levels=levels, norm=network.norm, fixed_levels=network.fixed_levels
+        )
     if network.kind == "partial-convolution":
         return PartialConvolutionNet(channels, classes, stem_stride=network.stem_stride)
     return PlainUNet(channels, classes, stem_stride=network.stem_stride, supervised_levels=levels)

@@ -10,8 +10,9 @@ EPSILON = 1e-5  # of a variance, as instance norm has it
 class FixedNorm(nn.Module):
     """What an instance norm computes, with the same mean and variance whatever it is shown, in training and in use.
 
-    So it folds into the convolution before it, and scores do not depend on the window. A network is trained with
-    instance norms first, which learn better (`training/RUNS.md`); `training.fix_norms` measures what they saw.
+    So it folds into the convolution before it, and gives a voxel the same whatever the window holds. A network is
+    trained with instance norms first, which learn better (`training/RUNS.md`); `training.fix_norms` measures what they
+    saw.
     """
 
     def __init__(self, channels: int) -> None:

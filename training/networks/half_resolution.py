@@ -2,7 +2,8 @@
 
 Eight voxels become eight channels at the entry (space to depth: none is thrown away, as by a strided stem), eight
 scores of a class become eight voxels at the exit. The finest level, which costs most, has separable convolutions; where
-voxels are few, whole ones. Skips are added, not concatenated. In use batch renorms are part of the convolutions.
+voxels are few, whole ones. Skips are added, not concatenated. In use batch renorms and fixed norms are part of the
+convolutions.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,7 @@ from training.networks.pointwise import Pointwise, mapped
 NEGATIVE_SLOPE = 0.01
 SIDE = 2  # of the block of voxels that becomes one place
 MakeNorm = Callable[[int], nn.Module]  # of so many channels
-NORMS: dict[str, MakeNorm] = {
-    "batch-renorm": BatchRenorm,
-    "instance": partial(nn.InstanceNorm3d, affine=True),
-    "fixed": FixedNorm,
-}
+NORMS: dict[str, MakeNorm] = {"batch-renorm": BatchRenorm, "instance": partial(nn.InstanceNorm3d, affine=True)}
 
 
 def space_to_depth(volume: Tensor) -> Tensor:
@@ -81,23 +78,36 @@ class _Blocks:
 class HalfResolutionUNet(nn.Module):
     """channels: per level, the first at half the input's resolution, each half of the one above.
 
-    norm: one of NORMS. The input's sides must be multiples of `2 ** len(channels)`.
+    norm: one of NORMS; of so many of the finest levels (`fixed_levels`) it is a `FixedNorm`. The input's sides must be
+    multiples of `2 ** len(channels)`.
     """
 
     def __init__(
-        self, channels: tuple[int, ...], classes: int, *, supervised_levels: int, norm: str = "batch-renorm"
+        self,
+        channels: tuple[int, ...],
+        classes: int,
+        *,
+        supervised_levels: int,
+        norm: str = "batch-renorm",
+        fixed_levels: int = 0,
     ) -> None:
         super().__init__()
-        blocks = _Blocks(NORMS[norm])
-        whole, separable = blocks.whole, blocks.separable
+        norms = [FixedNorm if level < fixed_levels else NORMS[norm] for level in range(len(channels))]
+        blocks = [_Blocks(make) for make in norms]
         finest, *coarser = channels
-        down = [nn.Sequential(whole(SIDE**3, finest), separable(finest, finest))]
-        down += [nn.Sequential(whole(above, here, 2), whole(here, here)) for above, here in pairwise(channels)]
+        down = [nn.Sequential(blocks[0].whole(SIDE**3, finest), blocks[0].separable(finest, finest))]
+        for level, (above, here) in enumerate(pairwise(channels), 1):
+            down.append(nn.Sequential(blocks[level].whole(above, here, 2), blocks[level].whole(here, here)))
         self.down = nn.ModuleList(down)
         rising = list(reversed(channels))
         self.up = nn.ModuleList(Doubling(low, high) for low, high in pairwise(rising))
-        merge = [nn.Sequential(whole(size, size), whole(size, size)) for size in reversed(coarser[:-1])]
-        merge.append(nn.Sequential(separable(finest, 2 * finest), separable(2 * finest, 2 * finest)))
+        merge = [
+            nn.Sequential(blocks[level].whole(size, size), blocks[level].whole(size, size))
+            for level, size in reversed([*enumerate(coarser[:-1], 1)])
+        ]
+        merge.append(
+            nn.Sequential(blocks[0].separable(finest, 2 * finest), blocks[0].separable(2 * finest, 2 * finest))
+        )
         self.merge = nn.ModuleList(merge)
         sizes = [*rising[:-1], 2 * finest]
         heads = [Pointwise(size, classes) for size in sizes[len(sizes) + 1 - supervised_levels :]]

@@ -92,6 +92,21 @@ def test_with_instance_norm_each_window_is_its_own_scale():
         torch.testing.assert_close(network(volume), network(3 * volume), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("fixed_levels", "expected"),
+    [
+        (0, set()),
+        (1, {"down.0", "merge.1"}),
+        (2, {"down.0", "down.1", "merge.0", "merge.1"}),
+        (3, {"down.0", "down.1", "down.2", "merge.0", "merge.1"}),
+    ],
+)
+def test_norms_of_the_finest_levels_may_be_fixed(fixed_levels, expected):
+    network = HalfResolutionUNet((4, 6, 8), 3, supervised_levels=1, norm="instance", fixed_levels=fixed_levels)
+    fixed = {".".join(name.split(".")[:2]) for name in network.state_dict() if name.endswith(".variance")}
+    assert fixed == expected
+
+
 def test_a_network_of_instance_norm_begins_with_the_weights_of_one_of_batch_renorm():
     torch.manual_seed(0)
     renormed = HalfResolutionUNet((4, 6), 3, supervised_levels=1)
@@ -100,10 +115,10 @@ def test_a_network_of_instance_norm_begins_with_the_weights_of_one_of_batch_reno
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["batch-renorm", "fixed"])
-def test_in_use_the_norms_are_part_of_the_convolutions(norm):
+@pytest.mark.parametrize(("norm", "fixed_levels"), [("batch-renorm", 0), ("instance", 2)])
+def test_in_use_the_norms_are_part_of_the_convolutions(norm, fixed_levels):
     openvino = pytest.importorskip("openvino")
-    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1, norm=norm)
+    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1, norm=norm, fixed_levels=fixed_levels)
     volume = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     network.train()(volume)  # so that the running statistics are not those of nothing
     model = openvino.convert_model(network.eval(), example_input=volume)
