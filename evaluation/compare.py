@@ -7,8 +7,8 @@ the scan, have the image's fine network with its weights, and run as plain proce
 
 Writes the benchmark as Markdown with a CSV file of every run, and masks under build/compare. Nothing else may run
 meanwhile: the load is looked at before each run. Contenders need an environment of their own, which
-`sh scripts/contenders` makes. ONEDNN_MAX_CPU_ISA in the environment holds all to the instructions of an older CPU, but
-for ONNX Runtime: leave it out then (--only).
+`sh scripts/contenders` makes. ONEDNN_MAX_CPU_ISA in the environment holds OpenVINO, in the image, too, to the
+instructions of an older CPU, and others in part or not at all: leave these out then (--only).
 
 Example: python -m evaluation.compare --image viscera --cases ../shared/cases/hcc_006_0000.nii.gz --rounds 3
 """

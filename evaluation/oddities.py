@@ -34,7 +34,8 @@ ALIKE, ALIKE_RESAMPLED = 0.95, 0.93  # Dice, from which on a mask is right
 RESAMPLED = ("oblique", "tilted")
 LEFT_KIDNEY = 13
 LEAST_ML = 1.0
-MOST_MIXTURES = 500  # of some thousand that there are
+MOST_MIXTURES = 500  # of 2672 that there are
+UNDAMAGED = "undamaged"
 TOLD = ("agreement", "lead", "arrangement")
 Line = dict[str, Any]  # of a report, one case
 BEGIN, END = "<!-- written by python -m evaluation.oddities from here -->", "<!-- to here -->"
@@ -97,8 +98,8 @@ class Row:
 
     @property
     def fails(self) -> bool:
-        """A wrong mask without a word."""
-        return not self.is_right and self.verdict == "good"
+        """A wrong mask without a word, and a scan that is refused as it is."""
+        return not self.is_right and (self.verdict == "good" or self.kind == UNDAMAGED)
 
 
 def mean_dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8], voxel_ml: float) -> float:
@@ -150,11 +151,11 @@ def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], Li
         Sample(voxels, image.affine, empty).write(inputs / "whole_0000.nii.gz")
         whole = run(inputs, outputs)
         if whole["status"] != "done":
-            rows = [Row(case_name(scan), "undamaged", None, "refused", whole["error"])]
+            rows = [Row(case_name(scan), UNDAMAGED, None, "refused", whole["error"])]
             print(_text(rows[0]), flush=True)
             return rows
         mask = np.asarray(nib.nifti1.load(outputs / "whole.nii.gz").dataobj)
-        rows = [Row(case_name(scan), "undamaged", 1.0, whole["verdict"], _codes(whole), whole["evidence"])]
+        rows = [Row(case_name(scan), UNDAMAGED, 1.0, whole["verdict"], _codes(whole), whole["evidence"])]
         print(_text(rows[0]), flush=True)
         sample = Sample(voxels, image.affine, mask)
         (inputs / "whole_0000.nii.gz").unlink()
@@ -250,11 +251,11 @@ def main() -> None:
     for number, scan in enumerate(arguments.scans):
         mixed = dict(mixtures(arguments.mixtures, arguments.seed + number))
         rows += measure(scan, {**kinds, **mixed}, partial(_run, system=arguments.system))
-    single = [row for row in rows if row.kind in kinds or row.kind == "undamaged"]
+    single = [row for row in rows if row.kind in kinds or row.kind == UNDAMAGED]
     print(f"\n{table(single)}")
-    if least := least_evidence([row for row in rows if row.kind == "undamaged"]):
+    if least := least_evidence([row for row in rows if row.kind == UNDAMAGED]):
         print(f"\nleast of the undamaged scans: {least}")
-    if arguments.write:
+    if arguments.write and all(row.dice is not None for row in rows if row.kind == UNDAMAGED):
         write_document(table(single))
     failed = [row for row in rows if row.fails or (arguments.undamaged and row.verdict != "good")]
     if arguments.undamaged:

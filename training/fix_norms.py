@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.errors import VisceraError
-from training.export import calibration_inputs
+from training.export import calibration_inputs, provenance
 from training.networks import build_network
-from training.recipe import Recipe, as_table, changed_fields, load_recipe
+from training.recipe import Recipe, as_table, load_recipe
 from training.run_files import AVERAGED, read_past, read_saved, write_run
 from training.start import start_name
 
@@ -30,29 +30,32 @@ INSTANCE = "instance"
 def fix_norms(recipe: Recipe, run: Path, data: Path, out: Path, levels: int = 1) -> None:
     """A new run in `out`: that of `recipe`, whose network has instance norms, with fixed ones in its finest levels.
 
-    ValueError for a network of other norms, for a run of another recipe, and where `out` is there already.
+    ValueError for a network of other norms, for a run of another recipe or before its last stage, for levels that
+    there are not, and where `out` is there already.
     """
     if out.exists():
         raise ValueError(f"{out}: is there already; name a new folder")
     if (recipe.network.kind, recipe.network.norm, recipe.network.fixed_levels) != ("half-resolution", INSTANCE, 0):
         raise ValueError(f'{recipe.name}: needs a half-resolution network of norm = "{INSTANCE}", none of them fixed')
     fixed = replace(recipe, network=replace(recipe.network, fixed_levels=levels))
+    if levels < 1:
+        raise ValueError(f"levels must be 1 or more, found {levels}")
+    provenance(recipe, run)  # ValueError for another recipe's, and before the stage whose samples are drawn
     past = read_past(run)
-    if changed := changed_fields(past["recipe"], as_table(recipe)):
-        raise ValueError(f"{run}: trained with another recipe ({', '.join(changed)})")
     network = build_network(recipe.network, recipe.classes)
     network.load_state_dict(read_saved(run / AVERAGED))
     samples = calibration_inputs(recipe, data, recipe.export.calibration_samples)
     weights = network.state_dict() | statistics(network, samples)
     wanted = build_network(fixed.network, fixed.classes).state_dict()
-    new = {"recipe": as_table(fixed), "started_from": f"{start_name(run / AVERAGED)}, with fixed norms ({levels})"}
+    named = f"{start_name(run / AVERAGED)}, norms fixed in its finest levels: {levels}"
+    new = {"recipe": as_table(fixed), "started_from": named}
     write_run(out, {name: weights[name] for name in wanted}, past | new)
 
 
 def statistics(network: nn.Module, samples: Iterable[NDArray[np.float32]]) -> dict[str, Tensor]:
     """`mean` and `variance` by the name of each instance norm of the network: means of what it saw in the samples.
 
-    samples: volumes (1, 1, z, y, x) as the network is given them.
+    samples: volumes (1, 1, z, y, x) as the network is given them. The network is left in eval mode.
     """
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
@@ -63,11 +66,13 @@ def statistics(network: nn.Module, samples: Iterable[NDArray[np.float32]]) -> di
     norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.InstanceNorm3d)}
     hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in norms.items()]
     network.eval()
-    with torch.inference_mode():
-        for sample in samples:
-            network(torch.from_numpy(sample))
-    for hook in hooks:
-        hook.remove()
+    try:
+        with torch.inference_mode():
+            for sample in samples:
+                network(torch.from_numpy(sample))
+    finally:
+        for hook in hooks:
+            hook.remove()
     found: dict[str, Tensor] = {}
     for name, pairs in seen.items():
         means, variances = zip(*pairs, strict=True)
@@ -88,7 +93,7 @@ def main() -> None:
         fix_norms(load_recipe(arguments.recipe), arguments.run, arguments.data, arguments.out, arguments.levels)
     except (VisceraError, ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
-    print(f"{arguments.out}: the same weights, with fixed norms in {arguments.levels} of its levels")
+    print(f"{arguments.out}: the same weights; its recipe is that one with network.fixed_levels = {arguments.levels}")
 
 
 if __name__ == "__main__":

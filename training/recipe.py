@@ -110,7 +110,7 @@ class Network:
     every voxel, and for a plan). supervised_levels: how many of the finest scores the loss sees. plan: of an
     "nnunet", one of PLANS, which gives strides and kernels. depths: of a "scale-aware" network, blocks a level.
     norm: of a "half-resolution" network, one of NORMS. fixed_levels: of how many of its finest levels the norms are
-    fixed (`training.fix_norms`).
+    fixed, once `training.fix_norms` has measured them.
     """
 
     kind: str
@@ -128,7 +128,7 @@ class Network:
         if self.kind == "half-resolution" and (self.stem_stride != 1 or len(self.channels) < 2):
             raise ValueError("a half-resolution network has stem_stride 1 and two levels at least")
         if self.kind != "half-resolution" and (self.norm != NORMS[0] or self.fixed_levels):
-            raise ValueError(f"a {self.kind} network has no choice of norm")
+            raise ValueError(f"a {self.kind} network has no choice of norm, and no fixed_levels")
         if not 0 <= self.fixed_levels <= len(self.channels):
             raise ValueError(f"fixed_levels must be from 0 to the number of channels, found {self.fixed_levels}")
         if self.kind in ("partial-convolution", "scale-aware") and self.supervised_levels != 1:

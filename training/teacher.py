@@ -47,9 +47,8 @@ class Teacher:
     """A teacher loaded from its folder. ValueError or OSError, naming the file, if it is not as `convert` wrote it."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        text = (folder / CARD).read_text(encoding="utf-8")
         try:
-            table = json.loads(text)
+            table = json.loads((folder / CARD).read_text(encoding="utf-8"))
             self.card = Card(tuple(table["spacing_mm"]), table["multiple"], Intensity(**table["intensity"]))
         except (ValueError, LookupError, TypeError) as error:
             raise ValueError(f"{folder / CARD}: not as training.teacher writes it: {error}") from error
@@ -60,7 +59,8 @@ class Teacher:
                 _in_openvino(file, device) if is_onnx else torch.jit.load(str(file), map_location=device).eval()
             )
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{file}: cannot be loaded: {str(error).splitlines()[0]}; convert it again") from error
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{file}: cannot be loaded, convert it again: {reason}") from error
 
     def probabilities(self, images: Tensor, spacing: Spacing, shape: Sequence[int]) -> Tensor:
         """Class probabilities (batch, class, *shape) of images (batch, 1, z, y, x; HU) of voxels `spacing` apart.

@@ -29,6 +29,7 @@ from training.distillation import check_shapes, distilled_levels
 from training.evaluate import Evaluation, evaluate, normalised
 from training.losses import Targets, counted, segmentation_loss
 from training.networks import build_network
+from training.networks.fixed_norm import FixedNorm
 from training.optimiser import build_optimisers
 from training.recipe import Optimiser, Recipe, Stage, as_table, changed_fields, load_recipe, saved_recipe
 from training.run_files import (
@@ -487,6 +488,11 @@ def _set_up(arguments: argparse.Namespace) -> tuple[Run, LoadVolumes]:
     if arguments.start_from:
         run.start_from(arguments.start_from, what_fits=arguments.what_fits)
     run.resume()
+    if not all(module.is_measured for module in run.network.modules() if isinstance(module, FixedNorm)):
+        raise ValueError(
+            f"{arguments.recipe}: field network.fixed_levels: those norms have not been measured; --start-from what "
+            "training.fix_norms wrote"
+        )
     seen = {name for entry in run.history for name in entry["scans"]}
     print(f"begins with {run.started_from or 'random weights'}, {len(seen)} scans seen so far", flush=True)
     return run, load

@@ -209,17 +209,13 @@ def _check_scores(found: tuple[int, ...], volume: tuple[int, ...], bundle: Bundl
         )
     if not fits:
         classes = "regions" if bundle.regions else "labels"
+        windowed = "that grid (or 8 times as many on half that grid, of blocks of 2 x 2 x 2 voxels)"
+        grids = windowed if bundle.shape is None else "that grid or one coarser by whole factors"
         raise SetupError(
             f"{path}: gives scores of shape {found} for a volume of {volume}; fields {classes} and {_field(bundle)} of "
             f"{FILE_NAME} ask for {bundle.channels} classes on "
-            f"{GRIDS[bundle.shape is None]}"
+            f"{grids}"
         )
-
-
-GRIDS = {
-    True: "that grid, or of every voxel of a block on a grid as much coarser",
-    False: "that grid or one coarser by whole factors",
-}
 
 
 def _field(bundle: Bundle) -> str:

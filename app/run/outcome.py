@@ -15,8 +15,8 @@ from app.steps.doubt import Evidence
 class Outcome:
     """box: voxels that the result's stage saw, (z, y, x) of the scan; None where it saw all of it.
 
-    volume_ml: by the name of the label. evidence: that the mask is right, of a system that asks for it; None of an
-    empty mask, too. seconds: per step; those of a stage are called STAGE.STEP.
+    volume_ml: by the name of the label. evidence: by which the mask is believed or doubted; None of a system that never
+    doubts, and of an empty mask. seconds: per step; those of a stage are called STAGE.STEP.
     """
 
     scan: Scan | None = None

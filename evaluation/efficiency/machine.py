@@ -1,7 +1,7 @@
 """Machine: on what something was measured, and whether anything else was running there.
 
-`ONEDNN_MAX_CPU_ISA=AVX2` in the environment holds OpenVINO and torch to the instructions of an older CPU, in a measured
-container, too; ONNX Runtime and numpy do not know it.
+`ONEDNN_MAX_CPU_ISA=AVX2` in the environment holds what oneDNN computes, which is OpenVINO's kernels and torch's
+convolutions, to the instructions of an older CPU, in a measured container, too. Others do not know it.
 """
 
 import os

@@ -107,11 +107,13 @@ def test_the_least_evidence_is_told_with_its_scan():
     assert least_evidence([row("empty")]) == ""
 
 
-def test_a_scan_that_is_refused_as_it_is_is_a_line(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("options", [["--undamaged"], ["--kinds", "noise"], ["--write"]])
+def test_a_scan_that_is_refused_as_it_is_is_a_line(tmp_path, monkeypatch, capsys, options):
     monkeypatch.setattr(command_line, "load_models", lambda *_, **__: known_models())
     monkeypatch.setattr(oddities, "_run", lambda *_, **__: {"status": "failed", "error": "a.nii.gz: too thin"})
     scan = save_nifti(tmp_path / "a_0000.nii.gz", np.zeros((4, 4, 4), np.int16), lps_affine((1, 1, 1)))
-    monkeypatch.setattr(sys, "argv", ["oddities", str(scan), "--undamaged"])
+    monkeypatch.setattr(oddities, "write_document", lambda _: pytest.fail("a document of a scan that is refused"))
+    monkeypatch.setattr(sys, "argv", ["oddities", str(scan), *options])
     with pytest.raises(SystemExit) as exit_info:
         oddities.main()
     assert exit_info.value.code == 1

@@ -60,9 +60,9 @@ def test_what_comes_out_is_a_run_to_start_from(run, tmp_path, monkeypatch, capsy
     arguments = [str(tmp_path / "tiny.toml"), "--run", str(run.out), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", ["fix_norms", *arguments, "--out", str(tmp_path / "fixed")])
     module.main()
-    assert "the same weights, with fixed norms in 1 of its levels" in capsys.readouterr().out
+    assert "its recipe is that one with network.fixed_levels = 1" in capsys.readouterr().out
     past = read_past(tmp_path / "fixed")
-    assert past["started_from"] == "run/averaged.pt, with fixed norms (1)"
+    assert past["started_from"] == "run/averaged.pt, norms fixed in its finest levels: 1"
     assert past["recipe"]["network"]["fixed_levels"] == 1
     assert past["recipe"] | {"network": 0} == as_table(run.recipe) | {"network": 0}
     weights = read_saved(tmp_path / "fixed" / "averaged.pt")
@@ -70,6 +70,19 @@ def test_what_comes_out_is_a_run_to_start_from(run, tmp_path, monkeypatch, capsy
     assert weights.keys() == expected.keys()
     assert any(float(value.abs().max()) > 0 for name, value in weights.items() if name.endswith(".mean"))
     assert read_start(tmp_path / "fixed" / "averaged.pt", "fine").weights.keys() == expected.keys()
+
+
+@pytest.mark.parametrize(("levels", "said"), [(0, "levels must be 1 or more"), (4, "fixed_levels must be from 0 to")])
+def test_levels_that_there_are_not(run, tmp_path, levels, said):
+    with pytest.raises(ValueError, match=said):
+        fix_norms(run.recipe, run.out, tmp_path, tmp_path / "fixed", levels)
+
+
+def test_a_run_before_its_last_stage_is_refused(run, tmp_path):
+    run.stage = 0
+    run.save()
+    with pytest.raises(ValueError, match="run: stands in stage coarse"):
+        fix_norms(run.recipe, run.out, tmp_path, tmp_path / "fixed")
 
 
 @pytest.mark.parametrize(

@@ -253,8 +253,13 @@ def test_only_a_network_that_knows_several_norms_has_a_choice_of_them():
     assert (half.norm, replace(half, norm="batch-renorm").norm) == ("instance", "batch-renorm")
     with pytest.raises(ValueError, match="norm"):
         replace(half, norm="group")
-    with pytest.raises(ValueError, match="plain-unet network has no choice of norm"):
-        replace(plain, norm="instance")
+    for choice in ({"norm": "instance"}, {"fixed_levels": 1}):
+        with pytest.raises(ValueError, match="plain-unet network has no choice of norm, and no fixed_levels"):
+            replace(plain, **choice)
+    assert replace(half, fixed_levels=4).fixed_levels == 4
+    for levels in (-1, 5):
+        with pytest.raises(ValueError, match="fixed_levels must be from 0 to the number of channels"):
+            replace(half, fixed_levels=levels)
 
 
 def test_a_field_that_an_older_run_did_not_know_is_no_change_where_it_has_its_default():

@@ -346,6 +346,18 @@ def command(monkeypatch, *arguments):
     assert stopped.value.code == 2
 
 
+def test_fixed_norms_that_nobody_measured_are_refused(data, tmp_path, monkeypatch, capsys):
+    """With random weights, and with what fits of a run of instance norms, which has all but their statistics."""
+    half = TINY.replace('"plain-unet"', '"half-resolution"\nnorm = "instance"').replace("[16, 16, 16]", "[24, 24, 24]")
+    half = half.replace("[16, 16, 24]", "[24, 24, 24]")
+    first = Run(load_recipe(write_recipe(tmp_path, half)), tmp_path / "first", CPU)
+    first.save()
+    recipe = write_recipe(tmp_path, half.replace('norm = "instance"', 'norm = "instance"\nfixed_levels = 1'))
+    for name, options in {"random": [], "fits": ["--start-from", first.out / "averaged.pt", "--what-fits"]}.items():
+        command(monkeypatch, recipe, "--data", data, "--out", tmp_path / name, *options)
+        assert "network.fixed_levels: those norms have not been measured; --start-from" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -42,7 +42,8 @@ class BatchRenorm(nn.Module):
         # with the weights, because of bfloat16 features without them these would be bfloat16, too
         _, mean, inverse = torch.native_batch_norm(features, self.weight, self.bias, None, None, True, 0.0, EPSILON)
         deviation = 1 / inverse  # with the epsilon
-        if not self.steps and torch.isfinite(mean + deviation).all():
+        is_finite = bool(torch.isfinite(mean + deviation).all())
+        if is_finite and not self.steps:
             self.mean.copy_(mean)
             self.variance.copy_(deviation.square())
         running = (self.variance + EPSILON).sqrt()
@@ -50,7 +51,7 @@ class BatchRenorm(nn.Module):
         most = 1 + share * (LARGEST_RATIO - 1)
         ratio = (deviation / running).clamp(1 / most, most)
         shift = ((mean - self.mean) / running).clamp(-share * LARGEST_SHIFT, share * LARGEST_SHIFT)
-        if torch.isfinite(mean + deviation).all():  # a step with a batch that is not is left out, too (training.train)
+        if is_finite:  # a step with a batch that is not is left out, too (training.train)
             self.mean.lerp_(mean, MOMENTUM)
             self.variance.lerp_(deviation.square(), MOMENTUM)
             self.steps += 1

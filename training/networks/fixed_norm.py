@@ -11,8 +11,7 @@ class FixedNorm(nn.Module):
     """What an instance norm computes, with the same mean and variance whatever it is shown, in training and in use.
 
     So it folds into the convolution before it, and gives a voxel the same whatever the window holds. A network is
-    trained with instance norms first, which learn better (`training/RUNS.md`); `training.fix_norms` measures what they
-    saw.
+    trained with instance norms first, and `training.fix_norms` measures what these saw.
     """
 
     def __init__(self, channels: int) -> None:
@@ -28,3 +27,8 @@ class FixedNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The shape of `features`."""
         return F.batch_norm(features, self.mean, self.variance, self.weight, self.bias, eps=EPSILON)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it has other statistics than those that it begins with."""
+        return bool(self.mean.any()) or bool((self.variance != 1).any())

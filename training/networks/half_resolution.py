@@ -60,7 +60,7 @@ class Doubling(nn.ConvTranspose3d):
 
 
 class _Blocks:
-    """What the levels are made of, with one kind of norm."""
+    """What a level is made of, with its norm."""
 
     def __init__(self, norm: MakeNorm) -> None:
         self._norm = norm
@@ -78,8 +78,8 @@ class _Blocks:
 class HalfResolutionUNet(nn.Module):
     """channels: per level, the first at half the input's resolution, each half of the one above.
 
-    norm: one of NORMS; of so many of the finest levels (`fixed_levels`) it is a `FixedNorm`. The input's sides must be
-    multiples of `2 ** len(channels)`.
+    norm: one of NORMS. fixed_levels: in so many levels, the finest first, it is a `FixedNorm`. The input's sides must
+    be multiples of `2 ** len(channels)`.
     """
 
     def __init__(

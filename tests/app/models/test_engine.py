@@ -212,7 +212,7 @@ def test_a_localisers_scores_cover_its_volume(tmp_path, stride, message):
         pytest.param(
             FINE,
             network(stride=2),
-            "14 classes on that grid, or of every voxel of a block",
+            "14 classes on that grid .or 8 times as many on half",
             id="scores at half the window",
         ),
         pytest.param(FINE, network(squeezed=True), "gives scores of shape", id="an axis is lost"),

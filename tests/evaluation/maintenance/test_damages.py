@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -66,9 +67,11 @@ def test_crops(sample):
     assert not damages.below_organs(sample).organs.any()
     box = damages.box_around(sample, 13)
     assert np.count_nonzero(box.organs) == np.count_nonzero(sample.organs)
-    with pytest.raises(ValueError, match="above the organs"):
+    with pytest.raises(damages.NoSuchPart, match="there are no organs"):
+        damages.below_organs(replace(sample, organs=np.zeros_like(sample.organs)))
+    with pytest.raises(damages.NoSuchPart, match="above the organs"):
         damages.above_organs(sample)
-    with pytest.raises(ValueError, match="label 4 is not there"):
+    with pytest.raises(damages.NoSuchPart, match="label 4 is not there"):
         damages.box_around(sample, 4)
 
 

@@ -18,6 +18,8 @@ def test_by_hand(training):
 
 def test_channels_have_their_own():
     norm = FixedNorm(2)
+    assert not norm.is_measured
     norm.mean.copy_(torch.tensor([1.0, -1.0]))
+    assert norm.is_measured
     got = norm(torch.zeros(1, 2, 1, 1, 1))
     assert got.flatten().tolist() == pytest.approx([-1, 1], abs=1e-4)
