@@ -169,11 +169,8 @@ def export_torchscript(
     (traced.half() if as_float16 else traced).save(str(folder / "model.pt"))
 
 
-def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
-    """What the run has behind it: its stages and those of the run it started from, and on whom they were trained.
-
-    ValueError if the run was trained with another recipe, or has not reached the stage whose grid the bundle will name.
-    """
+def past_in_last_stage(recipe: Recipe, run: Path) -> dict[str, Any]:
+    """As `read_past`; ValueError if the run was trained with another recipe, or its last stage has not begun."""
     past = read_past(run)
     changed = changed_fields(past["recipe"], as_table(recipe))
     if changed:
@@ -182,6 +179,15 @@ def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
         raise ValueError(
             f"{run}: stands in stage {recipe.stages[past['stage']].name}; export after its last one has begun"
         )
+    return past
+
+
+def provenance(recipe: Recipe, run: Path) -> dict[str, Any]:
+    """What the run has behind it: its stages and those of the run it started from, and on whom they were trained.
+
+    ValueError as `past_in_last_stage`, whose grid the bundle will name, and for a history of another version.
+    """
+    past = past_in_last_stage(recipe, run)
     try:
         return _summary(past)
     except KeyError as error:

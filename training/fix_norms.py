@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.errors import VisceraError
-from training.export import calibration_inputs, provenance
+from training.export import calibration_inputs, past_in_last_stage
 from training.networks import build_network
 from training.recipe import Recipe, as_table, load_recipe
-from training.run_files import AVERAGED, read_past, read_saved, write_run
+from training.run_files import AVERAGED, read_saved, write_run
 from training.start import start_name
 
 INSTANCE = "instance"
@@ -40,8 +40,7 @@ def fix_norms(recipe: Recipe, run: Path, data: Path, out: Path, levels: int = 1)
     fixed = replace(recipe, network=replace(recipe.network, fixed_levels=levels))
     if levels < 1:
         raise ValueError(f"levels must be 1 or more, found {levels}")
-    provenance(recipe, run)  # ValueError for another recipe's, and before the stage whose samples are drawn
-    past = read_past(run)
+    past = past_in_last_stage(recipe, run)  # of whose grid the samples are
     network = build_network(recipe.network, recipe.classes)
     network.load_state_dict(read_saved(run / AVERAGED))
     samples = calibration_inputs(recipe, data, recipe.export.calibration_samples)

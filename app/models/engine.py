@@ -213,8 +213,7 @@ def _check_scores(found: tuple[int, ...], volume: tuple[int, ...], bundle: Bundl
         grids = windowed if bundle.shape is None else "that grid or one coarser by whole factors"
         raise SetupError(
             f"{path}: gives scores of shape {found} for a volume of {volume}; fields {classes} and {_field(bundle)} of "
-            f"{FILE_NAME} ask for {bundle.channels} classes on "
-            f"{grids}"
+            f"{FILE_NAME} ask for {bundle.channels} classes on {grids}"
         )
 
 

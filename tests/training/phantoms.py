@@ -52,6 +52,12 @@ hold_out = false
 """
 
 
+# the same of a half-resolution network, whose sides are multiples of 8 and 24 at the least
+HALF = TINY.replace('"plain-unet"', '"half-resolution"')
+HALF = HALF.replace("[16, 16, 16]", "[24, 24, 24]").replace("[16, 16, 24]", "[24, 24, 24]")
+HALF_INSTANCE = HALF.replace('"half-resolution"', '"half-resolution"\nnorm = "instance"')
+
+
 def write_recipe(folder: Path, text: str = TINY) -> Path:
     """The tiny recipe beside what it extends."""
     (folder / "common.toml").write_text((RECIPES / "common.toml").read_text())

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
+from tests.training.phantoms import HALF_INSTANCE, TINY, write_data, write_recipe  # noqa: E402
 from training import fix_norms as module  # noqa: E402
 from training.export import trained_network  # noqa: E402
 from training.fix_norms import fix_norms, statistics  # noqa: E402
@@ -17,8 +17,6 @@ from training.start import read_start  # noqa: E402
 from training.train import Run  # noqa: E402
 
 CPU = torch.device("cpu")
-HALF = TINY.replace('kind = "plain-unet"', 'kind = "half-resolution"\nnorm = "instance"')
-HALF = HALF.replace("[16, 16, 16]", "[24, 24, 24]").replace("[16, 16, 24]", "[24, 24, 24]")
 
 
 def test_statistics_are_means_over_samples_by_hand():
@@ -34,7 +32,7 @@ def test_statistics_are_means_over_samples_by_hand():
 def run(tmp_path):
     """Of random weights, as far as its last stage."""
     torch.manual_seed(0)
-    recipe = load_recipe(write_recipe(tmp_path, HALF))
+    recipe = load_recipe(write_recipe(tmp_path, HALF_INSTANCE))
     made = Run(recipe, tmp_path / "run", CPU)
     made.stage = 1
     made.save()
@@ -90,10 +88,10 @@ def test_a_run_before_its_last_stage_is_refused(run, tmp_path):
     [
         (TINY, 'tiny: needs a half-resolution network of norm = "instance"'),
         (
-            HALF.replace('norm = "instance"', 'norm = "instance"\nfixed_levels = 1'),
+            HALF_INSTANCE.replace('norm = "instance"', 'norm = "instance"\nfixed_levels = 1'),
             'needs a half-resolution network of norm = "instance"',
         ),
-        (HALF.replace("steps = 20", "steps = 21"), "run: trained with another recipe"),
+        (HALF_INSTANCE.replace("steps = 20", "steps = 21"), "run: trained with another recipe"),
     ],
 )
 def test_what_it_cannot_do_is_said_and_nothing_is_written(run, tmp_path, monkeypatch, capsys, text, said):

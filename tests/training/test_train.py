@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from tests.training.phantoms import TINY, write_data, write_recipe  # noqa: E402
+from tests.training.phantoms import HALF, HALF_INSTANCE, TINY, write_data, write_recipe  # noqa: E402
 from training import train  # noqa: E402
 from training.distillation import distilled_levels  # noqa: E402
 from training.networks.plain_unet import PlainUNet  # noqa: E402
@@ -74,8 +74,7 @@ def test_a_run_learns_and_leaves_its_tables_and_pictures(recipe, data, tmp_path,
 
 @pytest.mark.slow
 def test_running_statistics_are_averaged_as_the_weights_are(data, tmp_path):
-    text = TINY.replace('"plain-unet"', '"half-resolution"').replace("[16, 16, 16]", "[24, 24, 24]")
-    recipe = load_recipe(write_recipe(tmp_path, text.replace("[16, 16, 24]", "[24, 24, 24]")))
+    recipe = load_recipe(write_recipe(tmp_path, HALF))
     stages = (replace(recipe.stages[0], batch=1, steps=3, evaluate_every=3),)
     run = Run(replace(recipe, stages=stages), tmp_path / "run", CPU)
     seen = []
@@ -348,11 +347,9 @@ def command(monkeypatch, *arguments):
 
 def test_fixed_norms_that_nobody_measured_are_refused(data, tmp_path, monkeypatch, capsys):
     """With random weights, and with what fits of a run of instance norms, which has all but their statistics."""
-    half = TINY.replace('"plain-unet"', '"half-resolution"\nnorm = "instance"').replace("[16, 16, 16]", "[24, 24, 24]")
-    half = half.replace("[16, 16, 24]", "[24, 24, 24]")
-    first = Run(load_recipe(write_recipe(tmp_path, half)), tmp_path / "first", CPU)
+    first = Run(load_recipe(write_recipe(tmp_path, HALF_INSTANCE)), tmp_path / "first", CPU)
     first.save()
-    recipe = write_recipe(tmp_path, half.replace('norm = "instance"', 'norm = "instance"\nfixed_levels = 1'))
+    recipe = write_recipe(tmp_path, HALF_INSTANCE.replace('norm = "instance"', 'norm = "instance"\nfixed_levels = 1'))
     for name, options in {"random": [], "fits": ["--start-from", first.out / "averaged.pt", "--what-fits"]}.items():
         command(monkeypatch, recipe, "--data", data, "--out", tmp_path / name, *options)
         assert "network.fixed_levels: those norms have not been measured; --start-from" in capsys.readouterr().err

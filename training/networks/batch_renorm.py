@@ -1,16 +1,17 @@
 """Batch renormalisation: a norm that is trained as it is used, and folds away. Tensors (batch, channel, z, y, x)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from training.networks.fixed_norm import EPSILON, KeptNorm
 
 LARGEST_RATIO, LARGEST_SHIFT = 3.0, 5.0  # of batch renormalisation, Ioffe 2017
 RENORMALISED_AFTER = 500  # steps; until then the limits rise from those of batch norm
 MOMENTUM = 0.02  # of the running mean and variance
-EPSILON = 1e-5  # of a variance
 
 
-class BatchRenorm(nn.Module):
+class BatchRenorm(KeptNorm):
     """Batch renormalisation (Ioffe, arXiv:1702.03275): trained with the running statistics that it is used with.
 
     Its gradient is that of batch norm. Unlike instance norm it does not depend on the window, and folds into the
@@ -18,21 +19,15 @@ class BatchRenorm(nn.Module):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
+        super().__init__(channels)
         self.register_buffer("steps", torch.zeros(()))  # a float: averaged with the weights
 
-    mean: Tensor
-    variance: Tensor
     steps: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
         """The shape of `features`."""
         if not self.training:
-            return F.batch_norm(features, self.mean, self.variance, self.weight, self.bias)
+            return super().forward(features)
         with torch.no_grad():
             ratio, shift = self._correction(features)
         return F.batch_norm(features, None, None, ratio * self.weight, shift * self.weight + self.bias, training=True)

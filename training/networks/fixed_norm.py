@@ -1,4 +1,4 @@
-"""Fixed norm: features normalised by statistics that were measured once. Tensors (batch, channel, z, y, x)."""
+"""Fixed norm: features normalised by statistics that are kept with the weights. Tensors (batch, channel, z, y, x)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,11 +7,10 @@ from torch.nn import functional as F
 EPSILON = 1e-5  # of a variance, as instance norm has it
 
 
-class FixedNorm(nn.Module):
-    """What an instance norm computes, with the same mean and variance whatever it is shown, in training and in use.
+class KeptNorm(nn.Module):
+    """What an instance norm computes, with the same mean and variance whatever it is shown.
 
-    So it folds into the convolution before it, and gives a voxel the same whatever the window holds. A network is
-    trained with instance norms first, and `training.fix_norms` measures what these saw.
+    So it folds into the convolution before it, and gives a voxel the same whatever the window holds.
     """
 
     def __init__(self, channels: int) -> None:
@@ -27,6 +26,13 @@ class FixedNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The shape of `features`."""
         return F.batch_norm(features, self.mean, self.variance, self.weight, self.bias, eps=EPSILON)
+
+
+class FixedNorm(KeptNorm):
+    """Statistics that were measured once, in training as in use.
+
+    A network is trained with instance norms first, and `training.fix_norms` measures what these saw.
+    """
 
     @property
     def is_measured(self) -> bool:
