@@ -88,7 +88,7 @@ class Row:
     dice: float | None
     verdict: str
     said: str
-    evidence: dict[str, float] | None = None
+    evidence: dict[str, float | None] | None = None
 
     @property
     def is_right(self) -> bool:
@@ -190,7 +190,8 @@ def _codes(line: Line) -> str:
 
 def _text(row: Row) -> str:
     figure = "-" if row.dice is None else f"{row.dice:.3f}"
-    told = "" if row.evidence is None else ", ".join(f"{name} {row.evidence[name]:.2f}" for name in TOLD)
+    evidence = {name: value for name, value in (row.evidence or {}).items() if name in TOLD and value is not None}
+    told = ", ".join(f"{name} {value:.2f}" for name, value in evidence.items())
     text = f"{'FAILS' if row.fails else 'ok':<6}{row.scan:<22}{row.kind:<30} {figure:>6} {row.verdict:<9}{row.said}"
     return f"{text} ({told})" if told else text
 
@@ -199,8 +200,9 @@ def least_evidence(rows: list[Row]) -> str:
     """Of agreement, lead and arrangement the least, and whose; nothing where no scan has any."""
     least = []
     for name in TOLD:
-        known = [(row.evidence[name], row.scan) for row in rows if row.evidence is not None]
-        least += [f"{name} {value:.3f} ({scan})" for value, scan in sorted(known)[:1]]
+        values = [((row.evidence or {}).get(name), row.scan) for row in rows]
+        known = sorted((value, scan) for value, scan in values if value is not None)
+        least += [f"{name} {value:.3f} ({scan})" for value, scan in known[:1]]
     return ", ".join(least)
 
 

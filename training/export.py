@@ -31,6 +31,7 @@ from app.run.resources import thread_count
 from training.evaluate import normalised
 from training.networks import build_network
 from training.networks.enlarged import Enlarged
+from training.networks.fixed_norm import folded
 from training.networks.half_resolution import HalfResolutionUNet, InBlocks
 from training.networks.nnunet import NNUNet, shortened
 from training.pack import is_pack, open_pack
@@ -104,7 +105,7 @@ def export_openvino(
     if INT8 in engines:
         if recipe.export.score_range and isinstance(network, HalfResolutionUNet):
             model = in_openvino(InBlocks(network), example, shape)
-        lighter = quantised(model, samples, recipe.export.float32_layers)
+        lighter = quantised(model, samples, recipe.export.float32_layers, half_range=True)
         if recipe.export.score_range:
             lighter = with_quantised_scores(lighter, *recipe.export.score_range)
         save_ir(lighter, folder / "model-int8.xml", as_float16=as_float16)
@@ -116,11 +117,17 @@ def in_openvino(network: nn.Module, example: Tensor, shape: Sequence[int]) -> op
 
 
 def quantised(
-    model: openvino.Model, samples: Sequence[NDArray[np.float32]], float32_layers: Sequence[str] = ()
+    model: openvino.Model,
+    samples: Sequence[NDArray[np.float32]],
+    float32_layers: Sequence[str] = (),
+    *,
+    half_range: bool = False,
 ) -> openvino.Model:
     """The model with INT8 layers, calibrated on volumes (1, 1, z, y, x) as the network is given them.
 
     float32_layers: regular expressions of the names of layers that stay as they are; ValueError for one of none.
+    half_range: weights from -64 to 63. A CPU without VNNI adds pairs of products in 16 bits, where larger ones are cut
+    off; so it answers as one with VNNI does.
     """
     import nncf  # only here: what is imported without INT8 needs none
 
@@ -134,6 +141,9 @@ def quantised(
         preset=nncf.QuantizationPreset.MIXED,  # asymmetric activations: leaky ReLU is not centred
         subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(patterns=list(float32_layers)),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE if half_range else nncf.OverflowFix.FIRST_LAYER
+        ),
     )
 
 
@@ -353,7 +363,7 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     """The bundle of a run, in a new folder, checked as `app` will check it."""
     past = provenance(recipe, run)
     folder.mkdir()
-    network = trained_network(recipe, run)
+    network = folded(trained_network(recipe, run))
     engines = recipe.export.engines or ((FLOAT32, INT8, TORCHSCRIPT) if recipe.role == "fine" else (FLOAT32, INT8))
     all_samples = recipe.export.calibration_samples  # INT8 alone needs as many
     samples = list(calibration_inputs(recipe, data, all_samples if INT8 in engines else ROUNDING_SAMPLES))

@@ -223,7 +223,7 @@ def _run_stages(view: View, run: _Run, masks: int = 0) -> _Seen:
             first = answer.labels
         if system.doubt is not None and name == system.result.of and first is not None and answer.labels.any():
             with outcome.timed("doubt"):
-                evidence = evidence_of(first, answer, grid, system.doubt, names)
+                evidence = evidence_of(first, answer, grid, system.doubt, names, located=box is not None)
         del answer  # before the next stage's scores come
     found = [] if system.doubt is None or evidence is None else doubts(evidence, system.doubt)
     return _Seen(maps, warnings, evidence, found)

@@ -35,7 +35,7 @@ class Line:
     seconds: dict[str, float] | None = None
     peak_memory_mb: float | None = None
     volume_ml: dict[str, float] | None = None
-    evidence: dict[str, float] | None = None
+    evidence: dict[str, float | None] | None = None
     verdict: Verdict | None = None
     warnings: list[Notice] = field(default_factory=list)
     error: str | None = None
@@ -53,7 +53,8 @@ class Line:
         if outcome.volume_ml is not None:
             self.volume_ml = {name: round(ml, 3) for name, ml in outcome.volume_ml.items()}
         if outcome.evidence is not None:
-            self.evidence = {name: round(value, 4) for name, value in asdict(outcome.evidence).items()}
+            told = asdict(outcome.evidence)
+            self.evidence = {name: None if value is None else round(value, 4) for name, value in told.items()}
         if (scan := outcome.scan) is None:
             return
         self.spacing_used_mm = [round(mm, 6) for mm in scan.orientation.spacing_in_file(scan.grid)]

@@ -32,11 +32,17 @@ Look = Callable[[Voxels, Grid], Answer]
 """The answer of the first stage to voxels (z, y, x) on a grid."""
 
 
-def evidence_of(first: Labels, answer: Answer, grid: Grid, doubt: Doubt, names: Sequence[str]) -> Evidence:
-    """What the first stage's labels of `grid` and the result stage's answer say of each other."""
+def evidence_of(
+    first: Labels, answer: Answer, grid: Grid, doubt: Doubt, names: Sequence[str], *, located: bool
+) -> Evidence:
+    """What the first stage's labels of `grid` and the result stage's answer say of each other.
+
+    located: False where the first stage has found too little to tell the other where to look. That is warned of, and
+    no second opinion: of a tenth of a liver it sees nothing, and the fine network is right.
+    """
     return Evidence(
         max(length / n for length, n in zip(grid.extent, first.shape, strict=True)),
-        agreement(first, answer.labels, answer.box, grid),
+        agreement(first, answer.labels, answer.box, grid) if located else None,
         answer.score_unit * lead(answer.scores, answer.labels),
         arrangement(answer.labels, doubt.relations(names)),
     )
@@ -46,7 +52,7 @@ def doubts(evidence: Evidence, doubt: Doubt) -> list[Notice]:
     """A warning for each thing that no mask of an undamaged scan says of itself."""
     notices = []
     least = doubt.agreement_at(evidence.voxel_mm)
-    if evidence.agreement < least:
+    if evidence.agreement is not None and evidence.agreement < least:
         hopeless = evidence.agreement < doubt.unusable_below * least
         text = f"the stages agree on {100 * evidence.agreement:.0f} % of what they call organs; the mask may be wrong"
         notices.append(Notice("stages-disagree", text, Verdict.UNUSABLE if hopeless else Verdict.CHECK))

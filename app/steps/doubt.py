@@ -20,10 +20,13 @@ LEAST_POINTS = 8  # thinned voxels; a smaller organ lies nowhere
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """voxel_mm: the longest side of the first network's voxels. agreement, lead, arrangement: by the functions here."""
+    """voxel_mm: the longest side of the first network's voxels. agreement, lead, arrangement: by the functions here.
+
+    agreement: None where the first one located nothing for the other to look at, as in a small part of a body.
+    """
 
     voxel_mm: float
-    agreement: float
+    agreement: float | None
     lead: float
     arrangement: float
 

@@ -104,6 +104,7 @@ def test_the_least_evidence_is_told_with_its_scan():
     rows = [row("a", agreement=0.9, lead=7.0, arrangement=1.0), row("b", agreement=0.8, lead=8.0, arrangement=1.0)]
     assert least_evidence(rows) == "agreement 0.800 (b), lead 7.000 (a), arrangement 1.000 (a)"
     assert least_evidence([*rows, row("empty")]) == least_evidence(rows)
+    assert least_evidence([*rows, row("unlocated", agreement=None, lead=9.0)]) == least_evidence(rows)
     assert least_evidence([row("empty")]) == ""
 
 

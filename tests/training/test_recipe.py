@@ -218,8 +218,8 @@ def test_the_challenges_labels_are_those_that_are_scored_and_that_ship():
 
 
 def test_the_fine_model_that_ships_is_of_its_recipe():
-    recipe, bundle = load_recipe(RECIPES / "fine.toml"), load_bundle(WEIGHTS / "fine")
-    assert (recipe.name, bundle.training["recipe"]) == (bundle.name, "fine.toml")
+    recipe, bundle = load_recipe(RECIPES / "fine-fixed.toml"), load_bundle(WEIGHTS / "fine")
+    assert (recipe.name, bundle.training["recipe"]) == (bundle.name, "fine-fixed.toml")
     assert bundle.window is not None
     assert recipe.export.window is not None
     window = json.loads(json.dumps(asdict(bundle.window)))

@@ -1,8 +1,12 @@
 """Fixed norm: features normalised by statistics that are kept with the weights. Tensors (batch, channel, z, y, x)."""
 
+import copy
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 EPSILON = 1e-5  # of a variance, as instance norm has it
 
@@ -38,3 +42,20 @@ class FixedNorm(KeptNorm):
     def is_measured(self) -> bool:
         """Whether it has other statistics than those that it begins with."""
         return bool(self.mean.any()) or bool((self.variance != 1).any())
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy, for use, in which kept norms are part of the convolutions before them.
+
+    Weights are rounded after that: a scale that came later would bring another rounding, and every engine its own.
+    """
+    network = copy.deepcopy(network).eval()
+    for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for place, (convolution, norm) in enumerate(pairwise(block), 1):
+            if not isinstance(norm, KeptNorm):
+                continue
+            convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                convolution.weight, convolution.bias, norm.mean, norm.variance, EPSILON, norm.weight, norm.bias
+            )
+            block[place] = nn.Identity()
+    return network

@@ -50,6 +50,8 @@ def test_an_outcome_is_rounded_and_kept_as_far_as_it_came():
     assert line.verdict is None  # of a case that failed
     line.add(Outcome(evidence=Evidence(3.14159, 0.91236, 7, 1)))
     assert line.evidence == {"voxel_mm": 3.1416, "agreement": 0.9124, "lead": 7, "arrangement": 1}
+    line.add(Outcome(evidence=Evidence(3, None, 7, 1)))
+    assert line.evidence["agreement"] is None
 
 
 def test_a_case_that_is_done_has_the_heaviest_verdict_of_its_warnings():

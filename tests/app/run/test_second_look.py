@@ -162,6 +162,14 @@ def test_stages_that_disagree_are_not_believed(tmp_path):
     assert codes(outcome) == [("stages-disagree", "unusable")]
 
 
+def test_a_first_stage_that_located_nothing_has_no_say_of_the_mask(tmp_path):
+    models = known_models() | {"locate": Model(LOCALISER, nothing)}
+    mask, outcome = run(tmp_path, body(), models=models)
+    assert codes(outcome) == [("not-located", "check")]
+    assert mask.any()
+    assert outcome.evidence.agreement is None
+
+
 def test_a_way_to_lie_in_which_nothing_is_found_is_not_taken(tmp_path):
     """Phase one finds more in the mirrored body, phase two nothing there."""
     straight = body()[WAYS["mirrored"]]
@@ -189,6 +197,8 @@ def test_an_empty_mask_is_said_once(tmp_path):
         (Evidence(3, 0.8, 1, 0.9), []),
         (Evidence(3, 0.79, 1, 0.9), [("stages-disagree", "check")]),
         (Evidence(3, 0.39, 1, 0.9), [("stages-disagree", "unusable")]),
+        (Evidence(3, None, 1, 0.9), []),
+        (Evidence(3, None, 0.9, 0.8), [("unsure", "check"), ("arrangement", "unusable")]),
         (Evidence(3, 0.8, 0.9, 0.9), [("unsure", "check")]),
         (Evidence(3, 0.8, 1, 0.89), [("arrangement", "unusable")]),
         (Evidence(3, 0, 0, 0), [("stages-disagree", "unusable"), ("unsure", "check"), ("arrangement", "unusable")]),
