@@ -52,10 +52,9 @@ def folded(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network).eval()
     for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for place, (convolution, norm) in enumerate(pairwise(block), 1):
-            if not isinstance(norm, KeptNorm):
-                continue
-            convolution.weight, convolution.bias = fuse_conv_bn_weights(
-                convolution.weight, convolution.bias, norm.mean, norm.variance, EPSILON, norm.weight, norm.bias
-            )
-            block[place] = nn.Identity()
+            if isinstance(norm, KeptNorm) and isinstance(convolution, nn.Conv3d):
+                convolution.weight, convolution.bias = fuse_conv_bn_weights(
+                    convolution.weight, convolution.bias, norm.mean, norm.variance, EPSILON, norm.weight, norm.bias
+                )
+                block[place] = nn.Identity()
     return network

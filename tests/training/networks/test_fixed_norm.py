@@ -35,9 +35,9 @@ def test_folded_by_hand():
     convolution.weight.data.fill_(5)
     network = torch.nn.Sequential(convolution, norm)
     convolved, left = folded(network)
-    assert (float(convolved.weight), float(convolved.bias)) == pytest.approx((7.5, -2), abs=1e-4)
+    assert (convolved.weight.item(), convolved.bias.item()) == pytest.approx((7.5, -2), abs=1e-4)
     assert isinstance(left, torch.nn.Identity)
-    assert (float(convolution.weight), network[1]) == (5, norm)  # as it was
+    assert (convolution.weight.item(), network[1]) == (5, norm)  # as it was
 
 
 @pytest.mark.parametrize(("norm", "fixed_levels"), [("batch-renorm", 0), ("instance", 1), ("instance", 0)])
