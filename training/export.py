@@ -75,6 +75,12 @@ def rounded(network: nn.Module, samples: list[NDArray[np.float32]]) -> nn.Module
     return candidate
 
 
+def as_stored(network: nn.Module, samples: list[NDArray[np.float32]]) -> tuple[nn.Module, bool]:
+    """The network as a bundle has it, and whether its weights are stored as float16."""
+    lighter = rounded(network, samples)
+    return (network, False) if lighter is None else (lighter, True)
+
+
 def calibration_inputs(recipe: Recipe, data: Path, count: int) -> Iterator[NDArray[np.float32]]:
     """Normalised training samples (1, 1, z, y, x), undisturbed, at the last stage's grid; from a folder or a pack."""
     stage = recipe.stages[-1]
@@ -363,14 +369,14 @@ def write_bundle(recipe: Recipe, recipe_name: str, run: Path, data: Path, folder
     """The bundle of a run, in a new folder, checked as `app` will check it."""
     past = provenance(recipe, run)
     folder.mkdir()
-    network = folded(trained_network(recipe, run))
+    network = trained_network(recipe, run)
     engines = recipe.export.engines or ((FLOAT32, INT8, TORCHSCRIPT) if recipe.role == "fine" else (FLOAT32, INT8))
     all_samples = recipe.export.calibration_samples  # INT8 alone needs as many
     samples = list(calibration_inputs(recipe, data, all_samples if INT8 in engines else ROUNDING_SAMPLES))
-    lighter = rounded(network, samples)
-    stored, as_float16 = (lighter or network), lighter is not None
+    stored, as_float16 = as_stored(folded(network), samples)
     export_openvino(stored, recipe, samples, folder, as_float16=as_float16, engines=engines)
-    if TORCHSCRIPT in engines:
+    if TORCHSCRIPT in engines:  # with its norms: it is what others train on from (training.start)
+        stored, as_float16 = as_stored(network, samples)
         export_torchscript(stored, samples, folder, as_float16=as_float16)
     description = describe(recipe, recipe_name, past, folder)
     (folder / FILE_NAME).write_text(json.dumps(description, indent=1) + "\n")

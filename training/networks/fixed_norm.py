@@ -47,7 +47,7 @@ class FixedNorm(KeptNorm):
 def folded(network: nn.Module) -> nn.Module:
     """A copy, for use, in which kept norms are part of the convolutions before them.
 
-    Weights are rounded after that: a scale that came later would bring another rounding, and every engine its own.
+    Weights are rounded after that, and once: OpenVINO would fold rounded ones itself, and round them again.
     """
     network = copy.deepcopy(network).eval()
     for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:

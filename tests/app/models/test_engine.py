@@ -42,8 +42,9 @@ def test_torchscript_gives_the_scores_of_openvino(fine, volume):
     pytest.importorskip("torch")
     ours, theirs = run(fine, "torchscript", volume), run(fine, "openvino-float32", volume)
     assert ours.dtype == np.float32
-    # sums in another order: float32 rounds by the size of the scores, and how large those are is the model's own
-    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
+    # weights of both are float16, 11 bits, but OpenVINO's with the norms that are part of them, TorchScript's without;
+    # by how much that moves scores depends on their size, and how large those are is the model's own
+    assert np.abs(ours - theirs).max() < 2**-11 * np.abs(theirs).max()
     assert (ours.argmax(0) == theirs.argmax(0)).mean() > 0.9999
 
 
