@@ -3,22 +3,21 @@
 DATA holds `train` and `val`. Slices beyond the labels of scans named here, a scan of air and a cylinder of water go
 through the pipeline: the mask must be all but empty, or its verdict "unusable". Of slabs that the localiser's recipe
 kept out of its training phase one must find no box, either. Of what is found, the largest connected region is printed:
-`large-regions-if-unlocated` must ask for more than any that a system without it finds where phase one saw nothing.
+`large-regions-if-unlocated` must ask for more than any that a system without it finds where phase one saw nothing;
+what it costs `evaluation.crops` says.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import cc3d
 import nibabel as nib
 import numpy as np
 
 from app.notice import Verdict
-from app.run.command_line import main as segment
 from evaluation.maintenance.no_organs import Slab, write_phantoms, write_slab
+from evaluation.maintenance.reported import Line, reported
 
 KEPT_OUT = (
     Slab("train/onko_thorax", "chest-and-neck", above=True),
@@ -57,7 +56,7 @@ def main() -> None:
     parser.add_argument("--system", default="viscera", help="default: %(default)s")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        inputs, report = Path(name) / "inputs", Path(name) / "report.jsonl"
+        inputs = Path(name) / "inputs"
         inputs.mkdir()
         try:
             for slab in (*KEPT_OUT, *OTHERS):
@@ -65,11 +64,7 @@ def main() -> None:
         except (OSError, ValueError) as error:
             parser.exit(2, f"{error}\n")
         write_phantoms(inputs)
-        outputs = ["--outputs", str(Path(name) / "outputs"), "--report", str(report)]
-        status = segment(["--inputs", str(inputs), *outputs, "--system", arguments.system])
-        if not report.exists():  # what is wrong has been said
-            parser.exit(status)
-        lines = [json.loads(line) for line in report.read_text().splitlines()]
+        lines = reported(inputs, Path(name) / "outputs", arguments.system)
         largest = {line["case"]: largest_region_ml(Path(line["output"])) for line in lines if line["output"]}
     failed = len(lines) != len(KEPT_OUT) + len(OTHERS) + 2  # and two phantoms
     may_have_box = {slab.name for slab in OTHERS}
@@ -92,7 +87,7 @@ def largest_region_ml(mask: Path) -> float:
     return float(np.bincount(regions.ravel())[1:].max(initial=0)) * voxel_ml
 
 
-def judge(line: dict[str, Any], *, may_have_box: bool) -> str:
+def judge(line: Line, *, may_have_box: bool) -> str:
     """A case's line of the report in a word: `ok`, `flagged` or `FAILS`."""
     if line["status"] != "done" or (line["box"] is not None and not may_have_box):
         return FAILS

@@ -10,23 +10,20 @@ report's `evidence`), in the end the least of each over the undamaged scans: lim
 """
 
 import argparse
-import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from app.files.cases import case_name
-from app.run.command_line import main as segment
 from evaluation.maintenance import damages
 from evaluation.maintenance.damages import Damage, NoSuchPart, Sample
+from evaluation.maintenance.reported import Line, codes, reported
 from evaluation.maintenance.system_figures import write_table
 from evaluation.scores.overlap import dice
 
@@ -37,7 +34,6 @@ LEAST_ML = 1.0
 MOST_MIXTURES = 500  # of 2672 that there are
 UNDAMAGED = "undamaged"
 TOLD = ("agreement", "lead", "arrangement")
-Line = dict[str, Any]  # of a report, one case
 BEGIN, END = "<!-- written by python -m evaluation.oddities from here -->", "<!-- to here -->"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "oddities.md"
 
@@ -155,7 +151,7 @@ def measure(scan: Path, kinds: dict[str, Damage], run: Callable[[Path, Path], Li
             print(_text(rows[0]), flush=True)
             return rows
         mask = np.asarray(nib.nifti1.load(outputs / "whole.nii.gz").dataobj)
-        rows = [Row(case_name(scan), UNDAMAGED, 1.0, whole["verdict"], _codes(whole), whole["evidence"])]
+        rows = [Row(case_name(scan), UNDAMAGED, 1.0, whole["verdict"], codes(whole), whole["evidence"])]
         print(_text(rows[0]), flush=True)
         sample = Sample(voxels, image.affine, mask)
         (inputs / "whole_0000.nii.gz").unlink()
@@ -181,11 +177,7 @@ def _row(scan: str, kind: str, damaged: Sample, whole: Sample, line: Line) -> Ro
     if not damaged.organs.any():
         reference = np.zeros_like(reference)  # of noise
     voxel_ml = float(abs(np.linalg.det(damaged.to_scan[:3, :3]))) * whole.voxel_ml
-    return Row(scan, kind, mean_dice(got, reference, voxel_ml), line["verdict"], _codes(line), line["evidence"])
-
-
-def _codes(line: Line) -> str:
-    return ", ".join(warning["code"] for warning in line["warnings"])
+    return Row(scan, kind, mean_dice(got, reference, voxel_ml), line["verdict"], codes(line), line["evidence"])
 
 
 def _text(row: Row) -> str:
@@ -268,11 +260,7 @@ def main() -> None:
 
 
 def _run(inputs: Path, outputs: Path, system: str) -> Line:
-    report = outputs.with_suffix(".jsonl")
-    status = segment(["--inputs", str(inputs), "--outputs", str(outputs), "--report", str(report), "--system", system])
-    if not report.exists():  # what is wrong has been said
-        sys.exit(status)
-    line: Line = json.loads(report.read_text())
+    (line,) = reported(inputs, outputs, system)
     return line
 
 

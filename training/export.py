@@ -2,7 +2,7 @@
 
 Writes OpenVINO IR (float32 arithmetic, weights stored as float16 where that is exact enough), the same with INT8 layers
 (NNCF post-training quantisation, calibrated on training scans), TorchScript, and `bundle.json` with their SHA-256 and
-where they come from.
+where they come from. In OpenVINO norms with statistics of their own are part of the convolutions, in TorchScript not.
 """
 
 import argparse
@@ -132,8 +132,8 @@ def quantised(
     """The model with INT8 layers, calibrated on volumes (1, 1, z, y, x) as the network is given them.
 
     float32_layers: regular expressions of the names of layers that stay as they are; ValueError for one of none.
-    half_range: weights from -64 to 63. A CPU without VNNI adds pairs of products in 16 bits, where larger ones are cut
-    off; so it answers as one with VNNI does.
+    half_range: weights from -63 to 63, but of depthwise convolutions, which OpenVINO leaves in float32. A CPU without
+    VNNI adds pairs of products in 16 bits, where larger ones are cut off; so it answers as one with VNNI does.
     """
     import nncf  # only here: what is imported without INT8 needs none
 

@@ -20,8 +20,8 @@ class Line:
     """One case. shape, spacing and box are in the input file's own axis order; box is [[start, stop], ...].
 
     spacing_mm: as the header says. spacing_used_mm: what the voxels were taken for. verdict: whether the mask may be
-    used, of a case that is done. evidence: what a system that doubts compared (`app.steps.doubt.Evidence`); of the mask
-    that was written, and null of an empty one.
+    used, of a case that is done. evidence: what a system that doubts compared (`app.steps.doubt.Evidence`), of the mask
+    that was written; null of an empty one. Its agreement is null where the first stage located nothing.
     """
 
     case: str

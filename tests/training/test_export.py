@@ -66,6 +66,29 @@ def test_layers_that_stay_in_float32(layers, expected):
     assert quantised_convolutions(export.quantised(model, samples, layers)) == expected
 
 
+def largest_weights(model):
+    """Of each layer that computes in INT8 the largest, by its absolute value; a depthwise one computes in float32."""
+    constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
+    weights = [node.data.astype(int) for node in constants if node.get_element_type() == openvino.Type.i8]
+    return [int(abs(values).max()) for values in weights if values.ndim == len(("output", "input", "z", "y", "x"))]
+
+
+@pytest.mark.parametrize(("half_range", "largest"), [(True, [63, 64]), (False, [63, 64, 127, 128])])
+def test_weights_may_keep_to_half_of_their_range(half_range, largest):
+    model, samples = two_convolutions()
+    found = largest_weights(export.quantised(model, samples, half_range=half_range))
+    assert len(found) == 2
+    assert set(found) <= set(largest)
+    assert half_range or max(found) > 64
+
+
+@pytest.mark.parametrize("bundle", ["fine", "localiser"])
+def test_what_ships_keeps_to_half_of_the_range(bundle):
+    found = largest_weights(openvino.Core().read_model(WEIGHTS / bundle / "model-int8.xml"))
+    assert len(found) > 10
+    assert max(found) <= 64
+
+
 def test_a_layer_to_stay_in_float32_that_is_not_there_is_said():
     model, samples = two_convolutions()
     with pytest.raises(ValueError, match=r"float32_layers: no layer is called '\.\*score\.\*'"):
@@ -112,7 +135,7 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     assert bundle.training["patch"] == [16, 16, 24]
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     printed = capsys.readouterr().out
-    assert float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 90
+    assert float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 80  # of 22 steps
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)

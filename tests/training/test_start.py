@@ -1,6 +1,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,12 +9,15 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-to
 pytest.importorskip("nncf", reason="needs nncf: scripts/test --with-torch")
 
 from app.errors import SetupError  # noqa: E402
+from app.system.definition import WEIGHTS  # noqa: E402
 from tests.training.phantoms import write_data, write_recipe  # noqa: E402
 from training import export  # noqa: E402
+from training.networks import build_network  # noqa: E402
 from training.recipe import load_recipe  # noqa: E402
 from training.start import read_start  # noqa: E402
 from training.train import Run, volumes_of  # noqa: E402
 
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 pytestmark = [
     pytest.mark.slow,  # a whole export
     pytest.mark.filterwarnings("ignore"),  # nncf and the tracer warn of their own affairs
@@ -54,6 +58,13 @@ def test_a_bundle_has_its_runs_weights_and_past(trained):
     assert [stage["patients"] for stage in start.history] == [["A", "B"]] * 2
     assert start.intensity == own.intensity
     assert (start.name, own.name) == ("weights/tiny", "run/averaged.pt")
+
+
+def test_training_goes_on_from_the_model_that_ships():
+    recipe = load_recipe(RECIPES / "fine-fixed.toml")
+    start = read_start(WEIGHTS / "fine", "fine")
+    build_network(recipe.network, recipe.classes).load_state_dict(start.weights)  # strictly: with its norms
+    assert start.intensity == recipe.intensity
 
 
 def test_the_time_of_a_bundle_is_that_of_its_stages(trained, tmp_path):

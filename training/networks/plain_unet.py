@@ -1,4 +1,4 @@
-"""Plain U-Net: the network of the bundles that ship. Tensors (batch, channel, z, y, x).
+"""Plain U-Net: the network of the localiser that ships. Tensors (batch, channel, z, y, x).
 
 nnU-Net's plain network (`nnunet`), but of one convolution a level on the way up, which costs most at the finest level.
 """
