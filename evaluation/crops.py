@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import VisceraError
+from app.system.definition import load_system
 from evaluation.maintenance.bodies import Case, load_case
 from evaluation.maintenance.parts import Region, as_sample, parts, regions_of
 from evaluation.maintenance.reported import Line, codes, reported
@@ -45,11 +46,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, help="of parts a scan (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     arguments = parser.parse_args()
-    if arguments.count < 1:
-        parser.error(f"--count must be 1 or more, found {arguments.count}")
+    if arguments.count < 1 or arguments.seed < 0:
+        parser.error(f"--count must be 1 or more, --seed 0 or more, found {arguments.count} and {arguments.seed}")
     cut = failed = 0
     rows: list[Row] = []
     try:
+        load_system(arguments.system)  # before a scan is read
         for number, scan in enumerate(arguments.scans):
             rng = np.random.default_rng([arguments.seed, number])
             cases = parts(load_case(scan), arguments.count, rng)

@@ -111,7 +111,7 @@ def export_openvino(
     if INT8 in engines:
         if recipe.export.score_range and isinstance(network, HalfResolutionUNet):
             model = in_openvino(InBlocks(network), example, shape)
-        lighter = quantised(model, samples, recipe.export.float32_layers, half_range=True)
+        lighter = with_unsigned_volume(quantised(model, samples, recipe.export.float32_layers, half_range=True))
         if recipe.export.score_range:
             lighter = with_quantised_scores(lighter, *recipe.export.score_range)
         save_ir(lighter, folder / "model-int8.xml", as_float16=as_float16)
@@ -151,6 +151,31 @@ def quantised(
             overflow_fix=nncf.OverflowFix.ENABLE if half_range else nncf.OverflowFix.FIRST_LAYER
         ),
     )
+
+
+def with_unsigned_volume(model: openvino.Model) -> openvino.Model:
+    """The model, in place, with its volume quantised in steps from -127 to 128 where a convolution reads it so.
+
+    Steps from -128 to 127 are signed bytes to a CPU with AMX and unsigned ones to others, and what lies half way
+    between two of them is then rounded up by the one and down by the other.
+    """
+    from openvino import opset13
+
+    for reader in model.inputs[0].get_target_inputs():
+        steps = reader.get_node()
+        if steps.get_type_name() != "FakeQuantize" or _readers(steps) != {"Convolution"}:
+            continue
+        low, high = (float(steps.input_value(place).get_node().data) for place in (1, 2))
+        if abs(low) > high:
+            for place, limit in enumerate((-high, -low, -high, -low), 1):
+                steps.input(place).replace_source_output(opset13.constant(np.float32(limit)).output(0))
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _readers(node: openvino.Node) -> set[str]:
+    """The kinds of those that read what it gives."""
+    return {reader.get_node().get_type_name() for output in node.outputs() for reader in output.get_target_inputs()}
 
 
 def with_quantised_scores(model: openvino.Model, low: float, high: float) -> openvino.Model:

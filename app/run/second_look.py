@@ -58,7 +58,8 @@ def doubts(evidence: Evidence, doubt: Doubt) -> list[Notice]:
         notices.append(Notice("stages-disagree", text, Verdict.UNUSABLE if hopeless else Verdict.CHECK))
     if evidence.lead < doubt.min_lead:
         text = f"the network is unsure (its labels lead by {evidence.lead:.2g}); the mask may be wrong"
-        notices.append(Notice("unsure", text, Verdict.CHECK))
+        alone = evidence.agreement is None  # as in noise: nothing speaks for the mask then
+        notices.append(Notice("unsure", text, Verdict.UNUSABLE if alone else Verdict.CHECK))
     if evidence.arrangement < doubt.min_arrangement:
         text = (
             f"organs lie as in no body ({100 * evidence.arrangement:.0f} % of them as they should); do not use the mask"

@@ -91,6 +91,7 @@ def test_a_scan_of_air_has_no_parts(tmp_path, monkeypatch, capsys):
         pytest.param(lambda scan: scan.write_bytes(b"\x1f\x8b cut"), (), "a_0000.nii.gz", id="damaged"),
         pytest.param(lambda _: None, ("--system", "nobody"), "nobody", id="no such system"),
         pytest.param(lambda _: None, ("--count", "0"), "--count must be 1 or more", id="none"),
+        pytest.param(lambda _: None, ("--seed", "-1"), "--seed 0 or more", id="seed"),
     ],
 )
 def test_what_cannot_be_measured_is_said(tmp_path, monkeypatch, capsys, change, options, said):

@@ -82,6 +82,25 @@ def test_weights_may_keep_to_half_of_their_range(half_range, largest):
     assert half_range or max(found) > 64
 
 
+def limits_of_the_volume(model):
+    (steps,) = (reader.get_node() for reader in model.inputs[0].get_target_inputs())
+    return tuple(float(steps.input_value(place).get_node().data) for place in (1, 2))
+
+
+def test_a_volume_that_a_convolution_reads_is_in_unsigned_steps():
+    model, samples = two_convolutions()
+    lighter = export.quantised(model, [np.linspace(-2, 2, 512, dtype=np.float32).reshape(samples[0].shape)])
+    low, high = limits_of_the_volume(lighter)
+    assert abs(low) > high  # of 256 steps one more below zero than above
+    assert limits_of_the_volume(export.with_unsigned_volume(lighter)) == (-high, -low)
+    assert limits_of_the_volume(export.with_unsigned_volume(lighter)) == (-high, -low)  # and stays so
+
+
+def test_the_localiser_that_ships_reads_its_volume_in_unsigned_steps():
+    low, high = limits_of_the_volume(openvino.Core().read_model(WEIGHTS / "localiser" / "model-int8.xml"))
+    assert -low < high
+
+
 @pytest.mark.parametrize("bundle", ["fine", "localiser"])
 def test_what_ships_keeps_to_half_of_the_range(bundle):
     found = largest_weights(openvino.Core().read_model(WEIGHTS / bundle / "model-int8.xml"))

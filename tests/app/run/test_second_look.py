@@ -198,7 +198,7 @@ def test_an_empty_mask_is_said_once(tmp_path):
         (Evidence(3, 0.79, 1, 0.9), [("stages-disagree", "check")]),
         (Evidence(3, 0.39, 1, 0.9), [("stages-disagree", "unusable")]),
         (Evidence(3, None, 1, 0.9), []),
-        (Evidence(3, None, 0.9, 0.8), [("unsure", "check"), ("arrangement", "unusable")]),
+        (Evidence(3, None, 0.9, 0.9), [("unsure", "unusable")]),
         (Evidence(3, 0.8, 0.9, 0.9), [("unsure", "check")]),
         (Evidence(3, 0.8, 1, 0.89), [("arrangement", "unusable")]),
         (Evidence(3, 0, 0, 0), [("stages-disagree", "unusable"), ("unsure", "check"), ("arrangement", "unusable")]),
