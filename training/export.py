@@ -154,16 +154,16 @@ def quantised(
 
 
 def with_unsigned_volume(model: openvino.Model) -> openvino.Model:
-    """The model, in place, with its volume quantised in steps from -127 to 128 where a convolution reads it so.
+    """The model, in place, with its volume quantised in steps from -127 to 128.
 
     Steps from -128 to 127 are signed bytes to a CPU with AMX and unsigned ones to others, and what lies half way
     between two of them is then rounded up by the one and down by the other.
     """
     from openvino import opset13
 
-    for reader in model.inputs[0].get_target_inputs():
-        steps = reader.get_node()
-        if steps.get_type_name() != "FakeQuantize" or _readers(steps) != {"Convolution"}:
+    readers = [reader.get_node() for reader in model.inputs[0].get_target_inputs()]
+    for steps in readers:
+        if steps.get_type_name() != "FakeQuantize":
             continue
         low, high = (float(steps.input_value(place).get_node().data) for place in (1, 2))
         if abs(low) > high:
@@ -171,11 +171,6 @@ def with_unsigned_volume(model: openvino.Model) -> openvino.Model:
                 steps.input(place).replace_source_output(opset13.constant(np.float32(limit)).output(0))
     model.validate_nodes_and_infer_types()
     return model
-
-
-def _readers(node: openvino.Node) -> set[str]:
-    """The kinds of those that read what it gives."""
-    return {reader.get_node().get_type_name() for output in node.outputs() for reader in output.get_target_inputs()}
 
 
 def with_quantised_scores(model: openvino.Model, low: float, high: float) -> openvino.Model:
