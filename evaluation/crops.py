@@ -25,7 +25,7 @@ from evaluation.shared.masks import open_mask, read_labels
 LISTED_ML = 2.0  # smaller regions are left out
 SIZES_ML = (20, 50, 100, 200, 300)
 RIGHT = 0.7  # of a region's voxels
-SOME_ML = 100  # of organs, of which an empty mask misses something
+SOME_ML = 100  # of organs by the labels; an empty mask of such a part is counted
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from training.sample import Sampler
 
 ROUNDING_SHARE = 0.01  # of the largest score, that float16 weights may move one by
 ROUNDING_SAMPLES = 4
-SCORE_STEPS = 255  # between the least and the largest int8
+BYTE_STEPS = 255  # between the least and the largest byte
 AGREEMENT_SAMPLES = 8
 FLOAT32 = "openvino-float32"
 ENGINE_FILES = {
@@ -154,7 +154,7 @@ def quantised(
 
 
 def with_unsigned_volume(model: openvino.Model) -> openvino.Model:
-    """The model, in place, with its volume quantised in steps from -127 to 128.
+    """The model, in place, with a volume that reaches as far below zero as above it in steps from -127 to 128.
 
     Steps from -128 to 127 are signed bytes to a CPU with AMX and unsigned ones to others, and what lies half way
     between two of them is then rounded up by the one and down by the other.
@@ -166,7 +166,8 @@ def with_unsigned_volume(model: openvino.Model) -> openvino.Model:
         if steps.get_type_name() != "FakeQuantize":
             continue
         low, high = (float(steps.input_value(place).get_node().data) for place in (1, 2))
-        if abs(low) > high:
+        one_step = (high - low) / BYTE_STEPS
+        if 0 < -low - high < 1.5 * one_step:
             for place, limit in enumerate((-high, -low, -high, -low), 1):
                 steps.input(place).replace_source_output(opset13.constant(np.float32(limit)).output(0))
     model.validate_nodes_and_infer_types()
@@ -179,7 +180,7 @@ def with_quantised_scores(model: openvino.Model, low: float, high: float) -> ope
 
     scores = model.output(0).get_node().input_value(0)
     steps = opset13.fake_quantize(
-        scores, *(np.float32(limit) for limit in (low, high, -128, 127)), levels=SCORE_STEPS + 1
+        scores, *(np.float32(limit) for limit in (low, high, -128, 127)), levels=BYTE_STEPS + 1
     )
     return openvino.Model([opset13.convert(steps, "i8")], model.get_parameters(), "int8")
 
@@ -283,7 +284,7 @@ def describe(recipe: Recipe, recipe_name: str, past: dict[str, Any], folder: Pat
     table["files"] = engine_files(folder)
     if recipe.export.score_range and INT8 in table["files"]:
         low, high = recipe.export.score_range
-        table["score_step"] = (high - low) / SCORE_STEPS
+        table["score_step"] = (high - low) / BYTE_STEPS
     table["training"] = {"recipe": recipe_name, **past}
     if recipe.role == "fine":
         table["training"]["patch"] = stage.shape  # the windows of those who segment as they train

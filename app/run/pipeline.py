@@ -164,7 +164,7 @@ class _Seen:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether both stages say the same, and nothing else is doubted."""
+        """Whether the first stage located something, the result is not empty, and nothing is doubted."""
         return not self.doubts and self.evidence is not None and self.evidence.agreement is not None
 
 
@@ -177,7 +177,7 @@ def _believed(view: View, run: _Run) -> tuple[View, _Seen]:
     try:
         for turn, other in _turns(view, run, doubt, len(seen.maps)):
             again = _run_stages(other, run, len(seen.maps))
-            if not again.is_confirmed or not again.maps[run.system.result.of].labels.any():
+            if not again.is_confirmed:
                 continue
             view, seen = (other, again) if doubt.turns else (view, seen)
             warnings += [said_of(turn, is_segmented=doubt.turns), *seen.warnings]

@@ -27,7 +27,8 @@ class Region:
 
 
 def parts(case: Case, count: int, rng: np.random.Generator) -> list[Case]:
-    """As many slabs of all its width and boxes around places of the body; without those that are nearly all air."""
+    """At most so many parts: slabs of all its width and boxes around places of the body. What is nearly all air is
+    left out."""
     middles = np.argwhere(case.voxels[::THINNED, ::THINNED, ::THINNED] > BODY) * THINNED
     drawn = [_slab(case, rng) if rng.random() < SLABS else _box(case, middles, rng) for _ in range(count)]
     found = [_part(case, where, number) for number, where in enumerate(drawn) if where]

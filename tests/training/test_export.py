@@ -97,9 +97,17 @@ def test_a_volume_is_in_unsigned_steps():
     assert limits_of_the_volume(export.with_unsigned_volume(lighter)) == (-high, -low)  # and stays so
 
 
+def test_a_volume_that_reaches_further_below_zero_is_left():
+    model, samples = two_convolutions()
+    lighter = export.quantised(model, [np.linspace(-6, 1, 512, dtype=np.float32).reshape(samples[0].shape)])
+    before = limits_of_the_volume(lighter)
+    assert -before[0] > 3 * before[1]
+    assert limits_of_the_volume(export.with_unsigned_volume(lighter)) == before
+
+
 @pytest.mark.parametrize("bundle", ["fine", "localiser"])
 def test_what_ships_answers_alike_on_every_cpu(bundle):
-    """Its weights keep to half of their range, its volume is in unsigned steps."""
+    """With AMX, VNNI and AVX2: its weights keep to half of their range, its volume is in unsigned steps."""
     model = openvino.Core().read_model(WEIGHTS / bundle / "model-int8.xml")
     found = largest_weights(model)
     assert len(found) > 10
@@ -154,7 +162,9 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     assert bundle.training["patch"] == [16, 16, 24]
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     printed = capsys.readouterr().out
-    assert float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 80  # of 22 steps
+    assert (
+        float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 80
+    )  # weights in half of their range, 22 steps
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)

@@ -17,7 +17,7 @@ from app.run.outcome import Outcome
 from app.run.pipeline import run_case
 from app.run.second_look import better_turns, doubts, said_of
 from app.run.view import View, turned
-from app.steps.doubt import Evidence
+from app.steps.doubt import THINNED, Evidence
 from app.system.definition import Doubt, Posture, load_system
 from tests.files import lps_affine, save_nifti
 from tests.models import FINE, LOCALISER, known_models, nothing, tissue_is_liver
@@ -183,6 +183,26 @@ def test_a_way_to_lie_in_which_nothing_is_found_is_not_taken(tmp_path):
     models = known_models() | {"segment": Model(FINE, only_on_the_left)}
     _, outcome = run(tmp_path, straight, models=models)
     assert "mirrored" not in [code for code, _ in codes(outcome)]
+
+
+def test_a_way_to_lie_in_which_nothing_is_located_is_not_taken(tmp_path):
+    """Phase one sees too little of the body for a box, and that only where the liver is on the right."""
+    answers = tissue_is_liver(LOCALISER)
+
+    def specks(volume):
+        scores = answers(volume)
+        liver, spleen = (np.argwhere(scores.argmax(0) == organ) for organ in (1, 3))
+        kept = np.zeros(volume.shape, bool)
+        if len(liver) and len(spleen) and liver[:, 2].mean() < spleen[:, 2].mean():
+            kept[tuple(liver[(liver % THINNED == 0).all(1)][0])] = True
+        scores[1:, ~kept] = -1e4
+        return scores
+
+    models = known_models() | {"locate": Model(LOCALISER, specks)}
+    _, straight = run(tmp_path, body(), models=models)
+    assert codes(straight) == [("not-located", "check")]
+    _, outcome = run(tmp_path, body()[WAYS["mirrored"]], models=models)
+    assert codes(outcome) == [("not-located", "check"), ("arrangement", "unusable")]
 
 
 def test_an_empty_mask_is_said_once(tmp_path):

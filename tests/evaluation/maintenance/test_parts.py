@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -32,20 +34,23 @@ def test_parts_are_slabs_and_boxes_of_the_scan(seed):
 
 
 def test_of_what_is_nearly_all_air_nothing_is_taken():
-    thin = body(organ=(slice(None), slice(28, 34), slice(45, 55)))  # 1 % of a slab, a sixth of the smallest box
-    drawn = parts(thin, 40, np.random.default_rng(0))
+    narrow = body(organ=(slice(None), slice(22, 40), slice(40, 64)))  # 7 % of a slab, all of some boxes in plane
+    drawn = parts(narrow, 40, np.random.default_rng(0))
+    assert 0 < len(drawn) < 40
     assert all((part.voxels > -200).mean() >= LEAST_BODY for part in drawn)
     assert not any(part.grid.shape[1:] == (60, 100) for part in drawn)
     air = body(organ=(slice(0), slice(0), slice(0)))
     assert parts(air, 10, np.random.default_rng(0)) == []
 
 
-def test_slabs_reach_both_ends():
-    drawn = parts(body(), 200, np.random.default_rng(0))
-    heights = {part.grid.shape[0] for part in drawn if part.grid.shape[1:] == (60, 100)}
-    assert heights == set(range(9, 23))  # 44 to 110 mm in slices of 5
-    low = body(shape=(3, 60, 100))
-    assert {part.grid.shape[0] for part in parts(low, 20, np.random.default_rng(0))} <= {1, 2, 3}
+def test_slabs_are_of_all_heights_and_reach_both_ends():
+    whole = body()
+    numbered = replace(whole, labels=np.arange(50, dtype=np.uint8)[:, None, None] + np.zeros_like(whole.labels))
+    slabs = [part for part in parts(numbered, 200, np.random.default_rng(0)) if part.grid.shape[1:] == (60, 100)]
+    assert {part.grid.shape[0] for part in slabs} == set(range(9, 23))  # 44 to 110 mm in slices of 5
+    assert (min(part.labels[0, 0, 0] for part in slabs), max(part.labels[-1, 0, 0] for part in slabs)) == (0, 49)
+    low = parts(body(shape=(3, 60, 100)), 20, np.random.default_rng(0))
+    assert {part.grid.shape[0] for part in low if part.grid.shape[1:] == (60, 100)} == {3}
 
 
 def test_a_part_is_read_as_it_was_written(tmp_path):

@@ -23,10 +23,10 @@ def test_every_scan_has_its_line(tmp_path):
     assert codes({"warnings": [{"code": "thin"}, {"code": "flat"}]}) == "thin, flat"
 
 
-@pytest.mark.parametrize(("system", "status"), [("viscera", 2), ("nobody", 2)])
-def test_where_nothing_can_be_segmented_the_program_ends(tmp_path, system, status, capsys):
+@pytest.mark.parametrize("system", ["viscera", "nobody"])
+def test_where_nothing_can_be_segmented_the_program_ends(tmp_path, system, capsys):
     (tmp_path / "inputs").mkdir()
     with pytest.raises(SystemExit) as stopped:
         reported(tmp_path / "inputs", tmp_path / "outputs", system)
-    assert stopped.value.code == status
+    assert stopped.value.code == 2
     assert capsys.readouterr().err
