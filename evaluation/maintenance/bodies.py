@@ -1,7 +1,7 @@
 """Bodies: scans with their labels, cut to slabs, padded with air, stitched end to end. Arrays (z, y, x), lengths mm."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from app.errors import CaseError
 from app.files.labels import whole_labels
 from app.files.read import read
 from app.grid import Grid
-from app.types import AIR, Labels, Shape, Voxels
+from app.types import AIR, Labels, Voxels
 from evaluation.shared.protocol import ORGANS
 
 
@@ -47,9 +47,12 @@ def slabs(case: Case, height_mm: float, step_mm: float) -> list[Case]:
 
 def part(case: Case, start: int, stop: int) -> Case:
     """The slices from `start` up to `stop`."""
-    shape: Shape = (stop - start, *case.grid.shape[1:])
-    grid = Grid(shape, case.grid.spacing)
-    return Case(f"{case.name}[{start}:{stop}]", case.voxels[start:stop], case.labels[start:stop], grid)
+    return cut(case, (slice(start, stop),), f"{case.name}[{start}:{stop}]")
+
+
+def cut(case: Case, where: tuple[slice, ...], name: str) -> Case:
+    """What lies at `where` (z, y, x), under a name of its own."""
+    return replace(_new(case, case.voxels[where], case.labels[where]), name=name)
 
 
 def padded(case: Case, height_mm: float) -> Case:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 
-from app.grid import Grid
 from app.types import Labels
-from evaluation.maintenance.bodies import Case
+from evaluation.maintenance.bodies import Case, cut
 from evaluation.maintenance.damages import BODY, Sample
 
 SLAB_MM = (44, 110)  # its height; below 40 mm a scan is called thin
@@ -31,7 +30,7 @@ def parts(case: Case, count: int, rng: np.random.Generator) -> list[Case]:
     left out."""
     middles = np.argwhere(case.voxels[::THINNED, ::THINNED, ::THINNED] > BODY) * THINNED
     drawn = [_slab(case, rng) if rng.random() < SLABS else _box(case, middles, rng) for _ in range(count)]
-    found = [_part(case, where, number) for number, where in enumerate(drawn) if where]
+    found = [cut(case, where, f"{case.name}_{number}") for number, where in enumerate(drawn) if where]
     return [part for part in found if (part.voxels > BODY).mean() >= LEAST_BODY]
 
 
@@ -47,12 +46,6 @@ def _box(case: Case, middles: np.ndarray, rng: np.random.Generator) -> tuple[sli
         return ()
     halves = [math.ceil(rng.uniform(*BOX_MM) / mm / 2) for mm in case.grid.spacing]
     return tuple(slice(max(0, at - half), at + half) for at, half in zip(rng.choice(middles), halves, strict=True))
-
-
-def _part(case: Case, where: tuple[slice, ...], number: int) -> Case:
-    voxels, labels = case.voxels[where], case.labels[where]
-    z, y, x = voxels.shape
-    return Case(f"{case.name}_{number}", voxels, labels, Grid((z, y, x), case.grid.spacing))
 
 
 def as_sample(case: Case) -> Sample:

@@ -39,8 +39,7 @@ def test_the_sums():
 
 
 def scan_of_a_body(folder, labels_shape=(40, 50, 30)):
-    """Tissue, which the made-up networks take for liver, and bone, which they take for spleen. Its labels say the same
-    of the liver alone."""
+    """Tissue, which the made-up networks take for liver as its labels do, and bone, for spleen, which they do not."""
     voxels, labels = np.full((40, 50, 30), -1000, np.int16), np.zeros(labels_shape, np.uint8)
     liver, spleen = (slice(4, 20), slice(6, 44), slice(3, 27)), (slice(24, 36), slice(10, 30), slice(8, 22))
     voxels[liver], voxels[spleen] = 40, 1500

@@ -162,9 +162,8 @@ def test_a_bundle_runs_in_every_engine_and_says_what_it_was_trained_on(tmp_path,
     assert bundle.training["patch"] == [16, 16, 24]
     volume = np.random.default_rng(0).normal(size=(64, 64, 64)).astype(np.float32)
     printed = capsys.readouterr().out
-    assert (
-        float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 80
-    )  # weights in half of their range, 22 steps
+    # 90.0 with weights in half of their range, after 22 steps
+    assert float(re.search(r"INT8 and float32 agree on ([\d.]+)% of the organ voxels", printed)[1]) > 85
     scores = {name: load_engine(bundle, name, "f32", 1, pinned=False)(volume).copy() for name in bundle.files}
     assert set(scores) == {"openvino-float32", "openvino-int8", "torchscript"}
     np.testing.assert_allclose(scores["torchscript"], scores["openvino-float32"], atol=1e-2)
