@@ -110,6 +110,8 @@ def _span(sample: NDArray[Any]) -> str:
 
 
 def _within_16_bits(sample: NDArray[Any]) -> NDArray[Any]:
+    if sample.dtype == np.int16:
+        return sample
     return sample[(sample >= INT16.min) & (sample <= INT16.max)]  # NaN is not
 
 
