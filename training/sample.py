@@ -169,6 +169,8 @@ class Sampler:
             low, high = sampling.slab_mm
             view.size[0] = min(height, rng.uniform(low, high))
             view.centre[0] = rng.uniform(-1, 1) * (1 - view.size[0] / height)
+        elif kind > 1 - sampling.box_share:
+            view = box_view(volume, sampling.box_mm, rng)
         return self._read(volume, view, rng)
 
     def _stitched(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
@@ -212,6 +214,16 @@ def patch_view(volume: Volume, stage: Stage, organ_share: float, rng: np.random.
         centre = rng.uniform(-room, room)
     slack = 0.15 * size / extent  # a patch may reach over the edge, as windows of a small scan do
     return FieldOfView(np.clip(centre, -room - slack, room + slack), size)
+
+
+def box_view(volume: Volume, box_mm: tuple[float, float], rng: np.random.Generator) -> FieldOfView:
+    """A box within the volume, its sides `box_mm` or the volume's, around a point of an organ if there is any."""
+    extent = np.array(volume.extent)
+    size = np.minimum(extent, rng.uniform(*box_mm, 3))
+    room = 1 - size / extent
+    present = [points for points in volume.organ_points if len(points)]
+    centre = _point_of_any(present, rng) if present else rng.uniform(-1, 1, 3)
+    return FieldOfView(np.clip(centre, -room, room), size)
 
 
 def _point_of_any(organs: list[Tensor], rng: np.random.Generator) -> Vector:

@@ -84,7 +84,7 @@ def _judge(voxels: Voxels) -> tuple[Callable[[Voxels], Voxels], list[Notice]]:
     neither padding nor beyond 16 bits; a scan of nothing but air is a scan.
     """
     flat = voxels.reshape(-1, order="A")
-    taken = flat[:: max(1, flat.size // SAMPLE)]
+    taken = np.ascontiguousarray(flat[:: max(1, flat.size // SAMPLE)])  # it is gone through several times
     sample = _within_16_bits(taken)
     if sample.size and _is_hounsfield(sample):
         return _unchanged, []

@@ -132,7 +132,6 @@ def _torchscript(files: list[Path], bundle: Bundle, threads: int) -> Engine:
             f"{files[0]}: needs torch, which is missing: install its CPU build, or build the image --with-torch"
         ) from error
 
-    torch.set_num_threads(threads)
     try:
         network = torch.jit.load(str(files[0]), map_location="cpu").float().eval()
     except RuntimeError as error:
@@ -141,6 +140,7 @@ def _torchscript(files: list[Path], bundle: Bundle, threads: int) -> Engine:
     unfold = _Unfold(bundle.channels, threads)
 
     def run(volume: Volume) -> Scores:
+        torch.set_num_threads(threads)  # of the thread that runs it, which need not be the one that loads it
         with torch.inference_mode():
             answer = network(torch.from_numpy(np.ascontiguousarray(volume[None, None])))
         _check_scores(tuple(getattr(answer, "shape", ())), volume.shape, bundle, files[0])  # a tuple of them has none

@@ -182,7 +182,7 @@ def _run(options: argparse.Namespace) -> int:
         with contextlib.suppress(OSError):  # nobody listens any more
             print(f"passed over: {passed_over(others)}", file=sys.stderr, flush=True)
     with _open_report(options.report, cases, carry_on=settings.skip_existing) as report, ThreadPoolExecutor(1) as pool:
-        # models are loaded beside the reading of the first scan: one uses the disk and zlib, the other the compiler
+        # models are loaded beside the reading of the first scan: that uses the disk and zlib, they the compiler
         loading = pool.submit(_load, settings)
         failed = doubted = False
         with Progress(len(cases)) as progress:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -52,25 +53,23 @@ Models: TypeAlias = dict[str, Model]
 
 
 def load_models(system: System, *, threads: int, pinned: bool, weights: Path = WEIGHTS) -> Models:
-    """The system's models, checked and compiled; what two stages share is compiled once.
+    """The system's models, checked and compiled, `threads` of them at a time; what two stages share is compiled once.
 
-    SetupError names the file and field that is wrong.
+    SetupError names the file and field that is wrong, of the first stage that has one.
     """
     use_threads(threads)
 
-    def load(wanted: tuple[str, str, str]) -> Model:
-        name, engine, precision = wanted
-        bundle = load_bundle(weights / name)
-        return Model(bundle, load_engine(bundle, engine, precision, threads, pinned=pinned))
+    def load(bundle: str, engine: str, precision: str) -> Model:
+        read = load_bundle(weights / bundle)
+        return Model(read, load_engine(read, engine, precision, threads, pinned=pinned))
 
-    named = {name: [(b, stage.engine, stage.precision) for b in stage.bundles] for name, stage in system.stage.items()}
-    distinct = list(dict.fromkeys(wanted for several in named.values() for wanted in several))
+    wanted = {name: [(b, stage.engine, stage.precision) for b in stage.bundles] for name, stage in system.stage.items()}
     # side by side: OpenVINO compiles in one thread, .3 s for each of the default system's two models
     with ThreadPoolExecutor(threads) as pool:
-        engine_of = dict(zip(distinct, pool.map(load, distinct), strict=True))
+        loading = {one: pool.submit(load, *one) for one in dict.fromkeys(chain.from_iterable(wanted.values()))}
     models = {}
     for name, stage in system.stage.items():
-        loaded = [engine_of[wanted] for wanted in named[name]]
+        loaded = [loading[one].result() for one in wanted[name]]
         bundle = loaded[0].bundle
         engines = [engine for model in loaded for engine in mirrored(model.engine, stage.mirror_axes)]
         is_quantised = len(engines) == 1 and bundle.is_quantised(stage.engine)

@@ -10,10 +10,13 @@ from training.networks.half_resolution import HalfResolutionUNet
 from training.networks.nnunet import PLANS, NNUNet
 from training.networks.partial_convolution import PartialConvolutionNet
 from training.networks.plain_unet import PlainUNet
+from training.networks.quarter_resolution import QuarterResolutionUNet
 from training.networks.scale_aware import ScaleAwareUNet
 from training.recipe import Network
 
-SegmentationNetwork = PlainUNet | PartialConvolutionNet | HalfResolutionUNet | NNUNet | ScaleAwareUNet
+SegmentationNetwork = (
+    PlainUNet | PartialConvolutionNet | HalfResolutionUNet | QuarterResolutionUNet | NNUNet | ScaleAwareUNet
+)
 
 
 def build_network(network: Network, classes: int) -> SegmentationNetwork:
@@ -27,6 +30,8 @@ def build_network(network: Network, classes: int) -> SegmentationNetwork:
         return HalfResolutionUNet(
             channels, classes, supervised_levels=levels, norm=network.norm, fixed_levels=network.fixed_levels
         )
+    if network.kind == "quarter-resolution":
+        return QuarterResolutionUNet(channels, classes, supervised_levels=levels, norm=network.norm)
     if network.kind == "partial-convolution":
         return PartialConvolutionNet(channels, classes, stem_stride=network.stem_stride)
     return PlainUNet(channels, classes, stem_stride=network.stem_stride, supervised_levels=levels)

@@ -1,5 +1,6 @@
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 
@@ -388,11 +389,13 @@ def test_scores_that_show_their_shape_only_when_they_come_are_checked_then(tmp_p
         engine(np.ones((16, 16, 32), np.float32))
 
 
-def test_torch_takes_the_threads_that_it_is_given(fine):
+def test_torch_takes_the_threads_that_it_is_given_wherever_it_was_loaded(fine):
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     try:
-        load_engine(fine, "torchscript", "f32", before + 1, pinned=False)
+        with ThreadPoolExecutor(1) as pool:
+            engine = pool.submit(load_engine, fine, "torchscript", "f32", before + 1, pinned=False).result()
+        engine(np.zeros((64, 64, 64), np.float32))
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from numpy.testing import assert_array_equal
 
-from app.errors import CaseError
+from app.errors import CaseError, SetupError
 from app.grid import Box, whole
 from app.models.bundle import ENGINES, Resampling
 from app.models.engine import Model
@@ -461,6 +461,23 @@ def test_models_are_compiled_side_by_side(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "load_engine", lambda *_, **__: both_begun.wait())
     monkeypatch.setattr(pipeline, "use_threads", lambda _: None)
     assert list(load_models(SYSTEM, threads=2, pinned=False, weights=tmp_path)) == ["locate", "segment"]
+
+
+def test_of_several_bundles_that_are_wrong_the_first_is_named(tmp_path, monkeypatch):
+    """Whichever is found to be wrong first."""
+    bundles(tmp_path, LOCALISER, FINE)
+    second_failed = threading.Event()
+
+    def load_engine(bundle, *_, **__):
+        if bundle.name == FINE.name:
+            second_failed.set()
+        assert second_failed.wait(30)
+        raise SetupError(bundle.name)
+
+    monkeypatch.setattr(pipeline, "load_engine", load_engine)
+    monkeypatch.setattr(pipeline, "use_threads", lambda _: None)
+    with pytest.raises(SetupError, match=LOCALISER.name):
+        load_models(SYSTEM, threads=2, pinned=False, weights=tmp_path)
 
 
 def test_several_networks_of_a_stage_are_averaged(tmp_path, compiled):
