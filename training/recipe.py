@@ -18,12 +18,12 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 SMALLEST_SIDE = 3
 PARTIAL_CONVOLUTION_STRIDE = 2  # of its scores; its features end at 4, interpolation brings them to 2
 
-QUARTER = 4  # of a network's resolution; its scores are twice as fine
+QUARTER_RESOLUTION_STRIDE = 4  # of its first level; its scores are twice as fine
 
 LESION = 14  # the challenge's id of a lesion
 NORMS = ("batch-renorm", "instance")
-RESOLUTIONS = ("half-resolution", "quarter-resolution")  # networks of blocks of voxels
-NETWORKS = ("plain-unet", "partial-convolution", *RESOLUTIONS, "nnunet", "scale-aware")
+WITH_NORMS = ("half-resolution", "quarter-resolution")  # kinds of networks that can have any of NORMS
+NETWORKS = ("plain-unet", "partial-convolution", *WITH_NORMS, "nnunet", "scale-aware")
 
 # Strides into every level of an nnU-Net, (z, y, x), the finest first; `networks/nnunet.py` has the rest of each plan.
 _HALF, _IN_PLANE, _KEPT = (2, 2, 2), (1, 2, 2), (1, 1, 1)
@@ -112,7 +112,7 @@ class Network:
     stem_stride: how much coarser than the input the first level is (1 for half resolution, whose entry and exit see
     every voxel, and for a plan; 4 for quarter resolution). supervised_levels: how many of the finest scores the loss
     sees. plan: of an "nnunet", one of PLANS, which gives strides and kernels. depths: of a "scale-aware" network,
-    blocks a level. norm: of one of RESOLUTIONS, one of NORMS. fixed_levels: of how many of the finest levels of a
+    blocks a level. norm: of one of WITH_NORMS, one of NORMS. fixed_levels: of how many of the finest levels of a
     "half-resolution" network the norms are fixed, once `training.fix_norms` has measured them.
     """
 
@@ -130,9 +130,9 @@ class Network:
         _one_of("norm", self.norm, NORMS)
         if self.kind == "half-resolution" and (self.stem_stride != 1 or len(self.channels) < 2):
             raise ValueError("a half-resolution network has stem_stride 1 and two levels at least")
-        if self.kind == "quarter-resolution" and self.stem_stride != QUARTER:
-            raise ValueError(f"a quarter-resolution network has stem_stride {QUARTER}")
-        if self.kind not in RESOLUTIONS and self.norm != NORMS[0]:
+        if self.kind == "quarter-resolution" and self.stem_stride != QUARTER_RESOLUTION_STRIDE:
+            raise ValueError(f"a quarter-resolution network has stem_stride {QUARTER_RESOLUTION_STRIDE}")
+        if self.kind not in WITH_NORMS and self.norm != NORMS[0]:
             raise ValueError(f"a {self.kind} network has no choice of norm")
         if self.kind != "half-resolution" and self.fixed_levels:
             raise ValueError(f"a {self.kind} network has no fixed_levels")
@@ -176,7 +176,7 @@ class Network:
     def label_stride(self) -> int:
         """How much coarser than the input the finest scores are."""
         if self.kind == "quarter-resolution":
-            return QUARTER // 2
+            return QUARTER_RESOLUTION_STRIDE // 2
         return PARTIAL_CONVOLUTION_STRIDE if self.kind == "partial-convolution" else self.stem_stride
 
 
@@ -219,10 +219,10 @@ class Sampling:
     """What samples show, as shares of all samples.
 
     phantom_share: no patient (air, water, a head or legs made of ellipses). organ_free_share: the parts of scans beyond
-    their labels. organ_share: patches centred near a random organ rather than anywhere. slab_share, box_share,
-    stitched_share, padded_share: of the whole scans, those cut to a slab of `slab_mm`, to a box around some organ with
-    sides of `box_mm`, made of pieces of several patients end to end, and surrounded by air, both up to `body_mm`; the
-    others show the scan from end to end.
+    their labels. organ_share: patches centred near a random organ rather than anywhere. box_share: of the whole scans,
+    those cut to a box around a point of an organ, each side drawn from `box_mm`. slab_share, stitched_share,
+    padded_share: of the rest, those cut to a slab of `slab_mm`, made of pieces of several patients end to end, and
+    surrounded by air, both up to `body_mm`; the others show the scan from end to end.
     """
 
     phantom_share: float
@@ -240,7 +240,7 @@ class Sampling:
         _shares(**{field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_share")})
         _shares(
             phantom_share_and_organ_free_share=self.phantom_share + self.organ_free_share,
-            slab_share_to_padded_share=self.slab_share + self.box_share + self.stitched_share + self.padded_share,
+            slab_share_and_stitched_share_and_padded_share=self.slab_share + self.stitched_share + self.padded_share,
         )
         _range("slab_mm", self.slab_mm)
         _range("box_mm", self.box_mm)

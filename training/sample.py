@@ -84,6 +84,7 @@ class Sampler:
         sampling = self.recipe.sampling
         kind = rng.random()
         spacing = self.stage.spacing_mm
+        shows_surface = self.stage.kind == "scan"  # of the body, with air around it
         if kind < sampling.phantom_share:
             image = draw_phantom(self.stage.shape, rng)
             labels = torch.zeros(_label_shape(self.stage.shape, self.recipe), dtype=torch.uint8)
@@ -91,9 +92,12 @@ class Sampler:
             image, labels, spacing = self._organ_free_sample(rng)
         elif self.stage.kind == "patch":
             image, labels, spacing = self._patch(rng)
+        elif sampling.box_share and rng.random() < sampling.box_share:
+            image, labels, spacing = self._box(rng)
+            shows_surface = False
         else:
             image, labels, spacing = self._scan(rng)
-        if self.stage.kind == "scan":
+        if shows_surface:
             image = surround(image, self.recipe.augmentation, rng)
         return disturb(image, labels, self.recipe.augmentation, spacing, self.recipe.intensity, rng)
 
@@ -169,9 +173,11 @@ class Sampler:
             low, high = sampling.slab_mm
             view.size[0] = min(height, rng.uniform(low, high))
             view.centre[0] = rng.uniform(-1, 1) * (1 - view.size[0] / height)
-        elif kind > 1 - sampling.box_share:
-            view = box_view(volume, sampling.box_mm, rng)
         return self._read(volume, view, rng)
+
+    def _box(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
+        volume = self._volume(rng)
+        return self._read(volume, box_view(volume, self.recipe.sampling.box_mm, rng), rng)
 
     def _stitched(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         """Pieces of several patients, and now and then of a phantom, end to end."""
@@ -217,12 +223,15 @@ def patch_view(volume: Volume, stage: Stage, organ_share: float, rng: np.random.
 
 
 def box_view(volume: Volume, box_mm: tuple[float, float], rng: np.random.Generator) -> FieldOfView:
-    """A box within the volume, its sides `box_mm` or the volume's, around a point of an organ if there is any."""
+    """A box within the volume, its sides drawn from `box_mm` or the volume's where that is shorter.
+
+    In its middle is a point of an organ, as far as the volume allows; anywhere where there is none.
+    """
     extent = np.array(volume.extent)
     size = np.minimum(extent, rng.uniform(*box_mm, 3))
     room = 1 - size / extent
     present = [points for points in volume.organ_points if len(points)]
-    centre = _point_of_any(present, rng) if present else rng.uniform(-1, 1, 3)
+    centre = _point_of_any(present, rng) if present else rng.uniform(-room, room)
     return FieldOfView(np.clip(centre, -room, room), size)
 
 

@@ -81,6 +81,8 @@ def test_the_fold_is_named_once():
         ("[augmentation]", "[augmentation]\nfill_hu = [250, -40]", "fill_hu must be two HU, the lower first"),
         ("[network]", "[sampling]\nphantom_share = 3\n[network]", "must be from 0 to 1, found 3"),
         ("[network]", "[sampling]\nslab_mm = [200, 60]\n[network]", "slab_mm must be two lengths"),
+        ("[network]", "[sampling]\nbox_mm = [250, 70]\n[network]", "box_mm must be two lengths"),
+        ("[network]", "[sampling]\nbox_share = 1.1\n[network]", "box_share must be from 0 to 1, found 1.1"),
         ("[augmentation]", "[augmentation]\nnoise_hu = -4", "deviations must be zero or more"),
         ("[augmentation]", "[augmentation]\nthick_slice_mm = [0, 5]", "thick_slice_mm must be two lengths"),
         ("[augmentation]", "[augmentation]\nzoom_mm = [50, 20]", "zoom_mm must be two lengths"),
@@ -248,13 +250,22 @@ def test_a_half_resolution_network_sees_every_voxel():
         replace(network, stem_stride=2)
 
 
+def test_a_quarter_resolution_network_scores_at_half():
+    network = load_recipe(RECIPES / "localiser-quarter.toml").network
+    assert (network.multiple, network.label_stride) == ((32, 32, 32), 2)
+    with pytest.raises(ValueError, match="quarter-resolution network has stem_stride 4"):
+        replace(network, stem_stride=2)
+    with pytest.raises(ValueError, match="no fixed_levels"):
+        replace(network, fixed_levels=1)
+
+
 def test_only_a_network_that_knows_several_norms_has_a_choice_of_them():
     half, plain = (load_recipe(RECIPES / name).network for name in ("fine.toml", "plain.toml"))
     assert (half.norm, replace(half, norm="batch-renorm").norm) == ("instance", "batch-renorm")
     with pytest.raises(ValueError, match="norm"):
         replace(half, norm="group")
-    for choice in ({"norm": "instance"}, {"fixed_levels": 1}):
-        with pytest.raises(ValueError, match="plain-unet network has no choice of norm, and no fixed_levels"):
+    for choice, reason in (({"norm": "instance"}, "no choice of norm"), ({"fixed_levels": 1}, "no fixed_levels")):
+        with pytest.raises(ValueError, match=f"plain-unet network has {reason}"):
             replace(plain, **choice)
     assert replace(half, fixed_levels=4).fixed_levels == 4
     for levels in (-1, 5):

@@ -178,8 +178,12 @@ def test_a_sample_has_the_shape_of_its_stage_and_depends_on_the_generator_alone(
 def drawn(recipe, count=40, zoom_probability=0.0, **shares):
     """Samples of the body with nothing else disturbed and these shares, all others zero."""
     none = dict.fromkeys(
-        ("phantom_share", "organ_free_share", "organ_share", "slab_share", "stitched_share", "padded_share"), 0.0
-    )
+        (
+            "phantom_share", "organ_free_share", "organ_share", "slab_share", "box_share", "stitched_share",
+            "padded_share",
+        ),
+        0.0,
+    )  # fmt: skip
     quiet = {name: 0.0 for name in dir(recipe.augmentation) if name.endswith("_probability")}
     quiet["zoom_probability"] = zoom_probability
     calm = {"rotation_degrees": 0.0, "scale": 0.0, "axis_scale": 0.0}
@@ -217,6 +221,42 @@ def test_a_whole_scan_a_slab_a_padded_and_a_stitched_one():
     assert min(tissue) < 0.3
     stitched = [labels[:, 8, 8] > 0 for _, labels in drawn(LOCALISER, stitched_share=1.0)]
     assert max(int((column[1:] & ~column[:-1]).sum()) for column in stitched) >= 2  # organs begin more than once
+
+
+def test_a_box_has_a_point_of_an_organ_in_its_middle_as_far_as_the_volume_allows():
+    """Of 50 mm in a volume of 100 x 40 x 200; positions run from -1 to 1."""
+    extent = (100.0, 40.0, 200.0)
+    whole = replace(volume(), extent=extent, organ_points=(torch.tensor([[0.9, 0.0, -0.5]]),))
+    view = sample.box_view(whole, (50.0, 50.0), np.random.default_rng(0))
+    np.testing.assert_allclose(view.size, (50, 40, 50))
+    np.testing.assert_allclose(view.centre, (0.5, 0, -0.5))
+    views = [
+        sample.box_view(replace(whole, organ_points=()), (10.0, 90.0), np.random.default_rng(n)) for n in range(20)
+    ]
+    for view in views:
+        assert (np.abs(view.centre) + view.size / extent <= 1 + 1e-6).all()
+    sides = np.array([view.size for view in views])
+    assert sides[:, 0].std() > 10  # each is drawn by itself
+    assert np.corrcoef(sides[:, 0], sides[:, 2])[0, 1] < 0.9
+
+
+def test_a_box_is_cut_out_of_the_body_with_an_organ_in_it():
+    recipe = replace(LOCALISER, sampling=replace(LOCALISER.sampling, box_mm=(20.0, 30.0)))
+    samples = drawn(recipe, box_share=1.0)
+    assert all(labels.any() for _, labels in samples)
+    assert all((image > -200).all() for image, _ in samples)  # nothing of the air around
+    some = drawn(recipe, 200, box_share=0.25, padded_share=1.0)
+    assert 25 <= sum(bool((image > -200).all()) for image, _ in some) <= 75
+
+
+def test_there_is_no_couch_in_a_box(monkeypatch):
+    """Gas in a lung or in bowel is not the air around a body."""
+    surrounded = []
+    monkeypatch.setattr(sample, "surround", lambda image, *_: surrounded.append(1) or image)
+    drawn(LOCALISER, 10, box_share=1.0)
+    assert not surrounded
+    drawn(LOCALISER, 10)
+    assert len(surrounded) == 10
 
 
 def test_patches_are_centred_near_organs_as_often_as_asked():

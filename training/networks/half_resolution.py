@@ -7,15 +7,15 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from training.networks.blocks_of_voxels import NORMS, SIDE, Blocks, BlocksUNet
 from training.networks.fixed_norm import FixedNorm
+from training.networks.space_to_depth import NORMS, SIDE, ConvolutionBlocks, SpaceToDepthUNet
 
 
-class HalfResolutionUNet(BlocksUNet):
+class HalfResolutionUNet(SpaceToDepthUNet):
     """channels: per level, the first at half the input's resolution, each half of the one above.
 
     norm: one of NORMS. fixed_levels: in so many levels, the finest first, it is a `FixedNorm`. The input's sides must
-    be multiples of `2 ** len(channels)`; the scores are as fine as it.
+    be multiples of `2 ** len(channels)`; the scores are as fine as the input.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class HalfResolutionUNet(BlocksUNet):
         fixed_levels: int = 0,
     ) -> None:
         norms = [FixedNorm if level < fixed_levels else NORMS[norm] for level in range(len(channels))]
-        blocks = [Blocks(make) for make in norms]
+        blocks = [ConvolutionBlocks(make) for make in norms]
         finest, *coarser = channels
         down = [nn.Sequential(blocks[0].whole(SIDE**3, finest), blocks[0].separable(finest, finest))]
         for level, (above, here) in enumerate(pairwise(channels), 1):

@@ -1,8 +1,8 @@
-"""Blocks of voxels: U-Nets whose features are coarser than the voxels they see. Tensors (batch, channel, z, y, x).
+"""Space to depth: what U-Nets share whose features are coarser than their voxels. Tensors (batch, channel, z, y, x).
 
-Eight voxels become eight channels at the entry (space to depth: none is thrown away, as by a strided stem), eight
-scores of a class eight places at the exit. Skips are added, not concatenated. In use batch renorms and fixed norms are
-part of the convolutions.
+At every entry eight voxels become eight channels of one place (none is thrown away, as by a strided stem), at the exit
+eight scores of a class become eight places. Skips are added, not concatenated. In use batch renorms and fixed norms
+are part of the convolutions.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,28 +57,31 @@ class Doubling(nn.ConvTranspose3d):
         return depth_to_space(mapped(features, self.weight.flatten(1).T, bias))
 
 
-class Blocks:
-    """What a level is made of, with its norm."""
+class ConvolutionBlocks:
+    """What a level is made of: convolutions, the norm and a leaky ReLU. Features (batch, channel, z, y, x)."""
 
     def __init__(self, norm: MakeNorm) -> None:
         self._norm = norm
 
     def whole(self, inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+        """One of 3x3x3, from `inputs` to `outputs` channels."""
         return self._normed(Convolution(inputs, outputs, 3, stride, padding=1, bias=False), channels=outputs)
 
     def separable(self, inputs: int, outputs: int) -> nn.Sequential:
+        """A depthwise one of 3x3x3 and a pointwise one."""
         return self._normed(Depthwise(inputs), Pointwise(inputs, outputs, bias=False), channels=outputs)
 
     def _normed(self, *convolutions: nn.Module, channels: int) -> nn.Sequential:
         return nn.Sequential(*convolutions, self._norm(channels), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
 
 
-class BlocksUNet(nn.Module):
-    """The way of such a network, from volume to scores; which convolutions its levels have, who derives from it says.
+class SpaceToDepthUNet(nn.Module):
+    """The way from the volume to the scores; a subclass gives the convolutions of each level.
 
-    channels: per level, the finest first. down, merge: a module a level, those of the way up the coarsest first.
-    of_finest: channels that the last of `merge` gives. entries: how often the volume is halved before the first level;
-    the scores are once more as fine as that.
+    channels: per level, the finest first. down: a module per level, the finest first; `down[0][0][0]` is the
+    convolution that sees the volume. merge: a module per step of the way up, the coarsest first. of_finest: channels of
+    the last one's features. entries: how often the volume is halved before the first level; the scores are twice as
+    fine as that level. supervised_levels: how many of the finest levels have scores.
     """
 
     def __init__(
@@ -129,10 +132,10 @@ class BlocksUNet(nn.Module):
         return [stem, *self.heads, self.score]
 
     def in_blocks(self, volume: Tensor) -> Tensor:
-        """`forward` before its last step: the scores of a block of places as channels of one."""
+        """`forward` before its last step: the scores of a block of 2 x 2 x 2 as channels of one place."""
         scores: Tensor = self.score(self._features(volume)[-1])
         return scores
 
     def forward(self, volume: Tensor) -> Tensor:
-        """Raw class scores (batch, class, z, y, x): as fine as the input, by each entry but the first half as fine."""
+        """Raw class scores (batch, class, z, y, x): as fine as the input with one entry, half as fine with two."""
         return depth_to_space(self.in_blocks(volume))
