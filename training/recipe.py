@@ -219,10 +219,10 @@ class Sampling:
     """What samples show, as shares of all samples.
 
     phantom_share: no patient (air, water, a head or legs made of ellipses). organ_free_share: the parts of scans beyond
-    their labels. organ_share: patches centred near a random organ rather than anywhere. box_share: of the whole scans,
-    those cut to a box around a point of an organ, each side drawn from `box_mm`. slab_share, stitched_share,
-    padded_share: of the rest, those cut to a slab of `slab_mm`, made of pieces of several patients end to end, and
-    surrounded by air, both up to `body_mm`; the others show the scan from end to end.
+    their labels. organ_share: patches and boxes centred near a random organ rather than anywhere. box_share: of the
+    whole scans, those cut to a box, each side drawn from `box_mm`. slab_share, stitched_share, padded_share: of the
+    rest, those cut to a slab of `slab_mm`, made of pieces of several patients end to end, and surrounded by air, both
+    up to `body_mm`; the others show the scan from end to end.
     """
 
     phantom_share: float

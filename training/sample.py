@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from training import augment
 from training.arithmetic import HAS_NUMBA
 from training.lesions import add_lesions
-from training.recipe import Augmentation, Intensity, Recipe, Shape, Spacing, Stage
+from training.recipe import Augmentation, Intensity, Recipe, Sampling, Shape, Spacing, Stage
 from training.volumes import AIR, Volume, Volumes, drawing_weights
 
 Vector = NDArray[np.float64]  # (z, y, x)
@@ -177,7 +177,7 @@ class Sampler:
 
     def _box(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         volume = self._volume(rng)
-        return self._read(volume, box_view(volume, self.recipe.sampling.box_mm, rng), rng)
+        return self._read(volume, box_view(volume, self.recipe.sampling, rng), rng)
 
     def _stitched(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Spacing]:
         """Pieces of several patients, and now and then of a phantom, end to end."""
@@ -222,16 +222,18 @@ def patch_view(volume: Volume, stage: Stage, organ_share: float, rng: np.random.
     return FieldOfView(np.clip(centre, -room - slack, room + slack), size)
 
 
-def box_view(volume: Volume, box_mm: tuple[float, float], rng: np.random.Generator) -> FieldOfView:
+def box_view(volume: Volume, sampling: Sampling, rng: np.random.Generator) -> FieldOfView:
     """A box within the volume, its sides drawn from `box_mm` or the volume's where that is shorter.
 
-    In its middle is a point of an organ, as far as the volume allows; anywhere where there is none.
+    In its middle is a point of an organ, as far as the volume allows, as often as `organ_share` says; else it is
+    anywhere, for what is seen as closely is not always an organ.
     """
     extent = np.array(volume.extent)
-    size = np.minimum(extent, rng.uniform(*box_mm, 3))
+    size = np.minimum(extent, rng.uniform(*sampling.box_mm, 3))
     room = 1 - size / extent
     present = [points for points in volume.organ_points if len(points)]
-    centre = _point_of_any(present, rng) if present else rng.uniform(-room, room)
+    is_near = present and rng.random() < sampling.organ_share
+    centre = _point_of_any(present, rng) if is_near else rng.uniform(-room, room)
     return FieldOfView(np.clip(centre, -room, room), size)
 
 

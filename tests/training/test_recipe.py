@@ -11,7 +11,7 @@ from evaluation.shared.protocol import ORGANS
 from training.recipe import CHALLENGE_LABELS, PLANS, Network, as_table, changed_fields, load_recipe, save_recipe
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
-NAMES = ("fine", "plain", "localiser", "localiser-001")  # others may lie beside them
+NAMES = ("fine", "plain", "localiser", "localiser-plain", "localiser-001")  # others may lie beside them
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -251,7 +251,7 @@ def test_a_half_resolution_network_sees_every_voxel():
 
 
 def test_a_quarter_resolution_network_scores_at_half():
-    network = load_recipe(RECIPES / "localiser-quarter.toml").network
+    network = load_recipe(RECIPES / "localiser.toml").network
     assert (network.multiple, network.label_stride) == ((32, 32, 32), 2)
     with pytest.raises(ValueError, match="quarter-resolution network has stem_stride 4"):
         replace(network, stem_stride=2)

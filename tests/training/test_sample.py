@@ -227,12 +227,13 @@ def test_a_box_has_a_point_of_an_organ_in_its_middle_as_far_as_the_volume_allows
     """Of 50 mm in a volume of 100 x 40 x 200; positions run from -1 to 1."""
     extent = (100.0, 40.0, 200.0)
     whole = replace(volume(), extent=extent, organ_points=(torch.tensor([[0.9, 0.0, -0.5]]),))
-    view = sample.box_view(whole, (50.0, 50.0), np.random.default_rng(0))
+    near = replace(LOCALISER.sampling, box_mm=(50.0, 50.0), organ_share=1.0)
+    view = sample.box_view(whole, near, np.random.default_rng(0))
     np.testing.assert_allclose(view.size, (50, 40, 50))
     np.testing.assert_allclose(view.centre, (0.5, 0, -0.5))
-    views = [
-        sample.box_view(replace(whole, organ_points=()), (10.0, 90.0), np.random.default_rng(n)) for n in range(20)
-    ]
+    far = replace(near, box_mm=(10.0, 90.0), organ_share=0.0)
+    views = [sample.box_view(whole, far, np.random.default_rng(n)) for n in range(20)]
+    views.append(sample.box_view(replace(whole, organ_points=()), near, np.random.default_rng(0)))
     for view in views:
         assert (np.abs(view.centre) + view.size / extent <= 1 + 1e-6).all()
     sides = np.array([view.size for view in views])
@@ -242,10 +243,10 @@ def test_a_box_has_a_point_of_an_organ_in_its_middle_as_far_as_the_volume_allows
 
 def test_a_box_is_cut_out_of_the_body_with_an_organ_in_it():
     recipe = replace(LOCALISER, sampling=replace(LOCALISER.sampling, box_mm=(20.0, 30.0)))
-    samples = drawn(recipe, box_share=1.0)
+    samples = drawn(recipe, box_share=1.0, organ_share=1.0)
     assert all(labels.any() for _, labels in samples)
     assert all((image > -200).all() for image, _ in samples)  # nothing of the air around
-    some = drawn(recipe, 200, box_share=0.25, padded_share=1.0)
+    some = drawn(recipe, 200, box_share=0.25, organ_share=1.0, padded_share=1.0)
     assert 25 <= sum(bool((image > -200).all()) for image, _ in some) <= 75
 
 
@@ -431,7 +432,7 @@ def test_whose_labels_a_sample_has():
     assert pseudo(["other"], replace(recipe, sampling=replace(recipe.sampling, phantom_share=1.0))) == [False] * 20
 
 
-STITCHED = {"stitched_share": 1.0, "slab_share": 0.0, "padded_share": 0.0, "body_mm": 1.0}
+STITCHED = {"stitched_share": 1.0, "slab_share": 0.0, "padded_share": 0.0, "box_share": 0.0, "body_mm": 1.0}
 
 
 def test_a_phantom_in_a_stitched_body_makes_no_labels_pseudo():
