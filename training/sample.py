@@ -213,11 +213,8 @@ def patch_view(volume: Volume, stage: Stage, organ_share: float, rng: np.random.
     extent = np.array(volume.extent)
     size = np.array(stage.shape) * stage.spacing_mm
     room = np.maximum(0, 1 - size / extent)
-    present = [points for points in volume.organ_points if len(points)]
-    if present and rng.random() < organ_share:
-        centre = _point_of_any(present, rng) + rng.normal(0, 0.2, 3) * size / extent
-    else:
-        centre = rng.uniform(-room, room)
+    point = _organ_point(volume, organ_share, rng)
+    centre = rng.uniform(-room, room) if point is None else point + rng.normal(0, 0.2, 3) * size / extent
     slack = 0.15 * size / extent  # a patch may reach over the edge, as windows of a small scan do
     return FieldOfView(np.clip(centre, -room - slack, room + slack), size)
 
@@ -231,10 +228,15 @@ def box_view(volume: Volume, sampling: Sampling, rng: np.random.Generator) -> Fi
     extent = np.array(volume.extent)
     size = np.minimum(extent, rng.uniform(*sampling.box_mm, 3))
     room = 1 - size / extent
-    present = [points for points in volume.organ_points if len(points)]
-    is_near = present and rng.random() < sampling.organ_share
-    centre = _point_of_any(present, rng) if is_near else rng.uniform(-room, room)
+    point = _organ_point(volume, sampling.organ_share, rng)
+    centre = rng.uniform(-room, room) if point is None else point
     return FieldOfView(np.clip(centre, -room, room), size)
+
+
+def _organ_point(volume: Volume, share: float, rng: np.random.Generator) -> Vector | None:
+    """A position in one of the volume's organs in that share of all draws; else, or where it has none, None."""
+    organs = [points for points in volume.organ_points if len(points)]
+    return _point_of_any(organs, rng) if organs and rng.random() < share else None
 
 
 def _point_of_any(organs: list[Tensor], rng: np.random.Generator) -> Vector:

@@ -1,9 +1,7 @@
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from tests.training.networks.exported import openvino_scores  # noqa: E402
 from training.networks.half_resolution import HalfResolutionUNet, InBlocks  # noqa: E402
 from training.networks.space_to_depth import depth_to_space  # noqa: E402
 from training.transplant import fitted  # noqa: E402
@@ -21,20 +19,6 @@ def test_blocks_are_the_scores_before_the_last_step():
     volume = torch.randn(1, 1, 8, 8, 12)
     assert tuple(InBlocks(network)(volume).shape) == (1, 40, 4, 4, 6)
     assert torch.equal(depth_to_space(InBlocks(network)(volume)), network(volume))
-
-
-@pytest.mark.parametrize("supervised", [1, 2])
-def test_heads_are_as_many_as_levels_are_supervised(supervised):
-    network = HalfResolutionUNet((4, 6, 8), 5, supervised_levels=supervised)
-    assert len(network.levels(torch.zeros(1, 1, 16, 16, 16))) == supervised
-    assert len(network.heads) == supervised - 1
-
-
-def test_every_weight_gets_a_gradient():
-    torch.manual_seed(0)
-    network = HalfResolutionUNet((4, 6, 8), 5, supervised_levels=3).train()
-    sum(scores.square().mean() for scores in network.levels(torch.randn(1, 1, 16, 16, 16))).backward()
-    assert not [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
 
 
 def test_what_a_window_shows_elsewhere_changes_nothing_far_away():
@@ -79,18 +63,3 @@ def test_a_network_of_instance_norm_begins_with_the_weights_of_one_of_batch_reno
     renormed = HalfResolutionUNet((4, 6), 3, supervised_levels=1)
     other = HalfResolutionUNet((4, 6), 3, supervised_levels=1, norm="instance")
     assert fitted(renormed.state_dict(), other).keys() == other.state_dict().keys()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("norm", "fixed_levels"), [("batch-renorm", 0), ("instance", 2)])
-def test_in_use_the_norms_are_part_of_the_convolutions(norm, fixed_levels):
-    openvino = pytest.importorskip("openvino")
-    network = HalfResolutionUNet((4, 6), 3, supervised_levels=1, norm=norm, fixed_levels=fixed_levels)
-    volume = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    network.train()(volume)  # so that the running statistics are not those of nothing
-    model = openvino.convert_model(network.eval(), example_input=volume)
-    kinds = {operation.get_type_name() for operation in model.get_ops()}
-    assert not kinds & {"MVN", "BatchNormInference"}
-    with torch.inference_mode():
-        theirs = network(volume)
-    np.testing.assert_allclose(openvino_scores(network, volume), theirs, atol=1e-4)

@@ -1,12 +1,10 @@
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/test --with-torch")
 
-from tests.training.networks.exported import openvino_scores  # noqa: E402
 from training.networks import build_network  # noqa: E402
 from training.networks.quarter_resolution import QuarterResolutionUNet  # noqa: E402
-from training.networks.space_to_depth import NORMS, depth_to_space  # noqa: E402
+from training.networks.space_to_depth import depth_to_space  # noqa: E402
 from training.recipe import Network  # noqa: E402
 
 
@@ -27,45 +25,6 @@ def test_every_voxel_reaches_the_first_convolution():
     assert tuple(seen[0].shape) == (1, 64, 2, 2, 2)
     assert sorted(seen[0][0, :, 0, 0, 0].tolist()) == sorted(volume[0, 0, :4, :4, :4].flatten().tolist())
     assert torch.equal(depth_to_space(depth_to_space(seen[0])), volume)
-
-
-@pytest.mark.parametrize("supervised", [1, 2, 3])
-def test_heads_are_as_many_as_levels_are_supervised(supervised):
-    network = QuarterResolutionUNet((4, 6, 8), 5, supervised_levels=supervised)
-    assert len(network.levels(torch.zeros(1, 1, 32, 32, 32))) == supervised
-    assert len(network.heads) == supervised - 1
-    assert network.ends == [network.down[0][0][0], *network.heads, network.score]
-
-
-@pytest.mark.parametrize("norm", NORMS)
-def test_every_weight_gets_a_gradient(norm):
-    torch.manual_seed(0)
-    network = QuarterResolutionUNet((4, 6, 8), 5, supervised_levels=3, norm=norm).train()
-    sum(scores.square().mean() for scores in network.levels(torch.randn(1, 1, 32, 32, 32))).backward()
-    assert not [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
-
-
-@pytest.mark.slow
-def test_in_use_the_norms_are_part_of_the_convolutions():
-    openvino = pytest.importorskip("openvino")
-    network = QuarterResolutionUNet((4, 6), 3, supervised_levels=1)
-    volume = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
-    network.train()(volume)  # so that the running statistics are not those of nothing
-    model = openvino.convert_model(network.eval(), example_input=volume)
-    assert not {operation.get_type_name() for operation in model.get_ops()} & {"MVN", "BatchNormInference"}
-    with torch.inference_mode():
-        theirs = network(volume)
-    np.testing.assert_allclose(openvino_scores(network, volume), theirs, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_with_instance_norm_it_is_in_openvino_what_it_is_in_torch():
-    pytest.importorskip("openvino")
-    torch.manual_seed(0)
-    network = QuarterResolutionUNet((4, 6), 3, supervised_levels=1, norm="instance").eval()
-    volume = torch.randn(1, 1, 32, 32, 32)
-    with torch.inference_mode():
-        np.testing.assert_allclose(openvino_scores(network, volume), network(volume), atol=1e-4)
 
 
 def test_a_recipe_builds_it():
